@@ -1,0 +1,1 @@
+"""Adapters: each makes the networks of one framework fulfil `agnoscope.model.Model`."""

@@ -1,0 +1,1 @@
+"""Explainers: one file per method, `base` first; each reads like its paper."""

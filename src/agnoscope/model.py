@@ -1,0 +1,303 @@
+"""The protocol: what a backend gives an explainer.
+
+A `Model` is a trained network seen through six members, the same in every framework: the array
+namespace `xp`, what it `can` do, `discover`, `run`, `value_and_grad` and `compile`. Everything else here
+is written once, on top of them. Explainers know this file and no framework; backends know this file
+and no explainer.
+
+Arrays are the framework's own. Images are channels-last, in the bounds that the user speaks of
+((0, 1) unless told otherwise), and so are activations with two spatial axes.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Self, TypeAlias
+
+from agnoscope.errors import CapabilityError, LayerError, nearest
+from agnoscope.images import InputSpec
+
+Array: TypeAlias = Any
+"""An array of the network's framework; an explainer touches it through `xp` and operators only."""
+
+Patch: TypeAlias = Callable[[Array], Array]
+"""Takes a layer's activation and returns the one that the network goes on with; it may change the batch."""
+
+ReluRule: TypeAlias = str | Callable[[Any, Array, Array, Array, Array], Array]
+"""How a ReLU goes backward: "guided", "deconvnet", or `rule(xp, x, y, g, plain) -> gradient`."""
+
+Head: TypeAlias = Literal["softmax", "sigmoid", "linear"]
+
+RESERVED = ("scores", "output")
+"""Names that `run` knows beside the layers: the values before the softmax or sigmoid, and the output."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's activation, as it showed in a recorded run.
+
+    Attributes:
+        name: the path under which the framework knows it; a second use of the same layer is `name@1`.
+        kind: the same word in every framework: "conv", "dense", "norm", "relu", "pool", "activation",
+            "add", "block" (a layer of layers) or "other".
+        shape: of the activation without the batch, channels last.
+        type: the framework's own name for it, such as "Conv2d".
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    type: str = ""
+
+    @property
+    def spatial(self) -> bool:
+        """Whether the activation is a map: (height, width, channels), larger than one pixel."""
+        return len(self.shape) == 3 and self.shape[0] * self.shape[1] > 1
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What one recorded run at one image size shows.
+
+    Attributes:
+        layers: name to layer, in the order in which their outputs were ready.
+        scores: shape of the scores without the batch.
+        head: what turns the scores into the output; "linear" where the output is the scores.
+        notes: sentences for the user about what the backend could not see.
+    """
+
+    layers: Mapping[str, Layer]
+    scores: tuple[int, ...]
+    head: Head
+    notes: tuple[str, ...] = ()
+
+
+class Model(ABC):
+    """A network that can be explained. Made by `agnoscope.wrap`; the network itself is never changed.
+
+    Attributes:
+        backend: the name of the backend, for example "torch".
+        versions: distribution to version of what computes, for the record.
+        xp: array API namespace of the network's own arrays; the same names in every framework.
+        can: what this network can do: any of "capture", "patch", "gradient", "relu".
+        dtype: of the network's parameters, as a NumPy name: "float32", or "float64" where it has it.
+        spec: what the network expects of an image.
+        labels: names of the classes, or None.
+        rule: how ReLUs go backward; None is the plain gradient.
+    """
+
+    EVERYTHING: ClassVar[frozenset[str]] = frozenset({"capture", "patch", "gradient", "relu"})
+
+    backend: str
+    versions: Mapping[str, str]
+    xp: Any
+    can: frozenset[str] = EVERYTHING
+    dtype: str
+    spec: InputSpec
+    labels: tuple[str, ...] | None
+    rule: ReluRule | None = None
+
+    def __init__(self, spec: InputSpec, labels: Sequence[str] | None = None) -> None:
+        self.spec = spec
+        self.labels = tuple(labels) if labels is not None else None
+        self._outlines: dict[tuple[int, int], Outline] = {}
+
+    @abstractmethod
+    def discover(self, size: tuple[int, int]) -> Outline:
+        """Record one run on an image of this size and tell what ran. Called once per size.
+
+        Args:
+            size: height and width of the image in pixels.
+        """
+
+    @abstractmethod
+    def run(
+        self, images: Array, capture: Sequence[str], patch: Mapping[str, Patch] = MappingProxyType({})
+    ) -> dict[str, Array]:
+        """Run the network and return exactly the named values. To be called inside a compiled program.
+
+        Args:
+            images: shape (images, height, width, channels), within the bounds of `spec`.
+            capture: names of layers, "scores" or "output". Values are taken after the patches; the run may
+                stop as soon as the last one is known.
+            patch: layer name to a function of its activation.
+
+        Raises:
+            LayerError: a named layer did not run.
+            CapabilityError: a rule for ReLUs is set and no ReLU was met.
+        """
+
+    @abstractmethod
+    def value_and_grad(self, function: Callable[..., tuple[Array, Any]]) -> Callable[..., Any]:
+        """Differentiate `function(tree, *rest) -> (scalar, aux)` with respect to its first argument.
+
+        Returns:
+            A function of the same arguments that returns `((scalar, aux), gradients)`, where the gradients
+            have the structure of the first argument: a dictionary, nested at will, of arrays.
+            To be called inside a compiled program.
+        """
+
+    @abstractmethod
+    def compile(
+        self, program: Callable[..., dict[str, Array]], static: Hashable
+    ) -> Callable[..., dict[str, Any]]:
+        """Make `program(model, static, *trees)` callable from the host, compiled once.
+
+        Args:
+            program: a module-level function. It receives this model, the static options and the arrays.
+            static: hashable options; equal ones share the compiled program.
+
+        Returns:
+            A function of trees (arrays in nested dictionaries) of NumPy arrays that returns NumPy arrays.
+            One program is kept per (program, static, ReLU rule) and per set of shapes and dtypes.
+        """
+
+    def with_relu(self, rule: ReluRule) -> Self:
+        """The same network with ReLUs that go backward by another rule; forward nothing changes.
+
+        Args:
+            rule: "guided" (Springenberg et al., ICLR Workshop 2015) passes what is positive at a ReLU whose
+                input lies in its open window, "deconvnet" (Zeiler and Fergus, ECCV 2014) whatever is
+                positive. A function `rule(xp, x, y, g, plain)` of the ReLU's input and output, the incoming
+                and the plain gradient returns the gradient that goes on.
+
+        Raises:
+            CapabilityError: this backend cannot change the gradient of a ReLU.
+        """
+        self.require("relu", f"the {rule!r} rule for ReLUs")
+        view = copy.copy(self)
+        view.rule = rule
+        return view
+
+    def require(self, ability: str, purpose: str) -> None:
+        """Refuse what this network cannot do.
+
+        Raises:
+            CapabilityError: `ability` is not in `can`.
+        """
+        if ability not in self.can:
+            raise CapabilityError(
+                f"{purpose} needs '{ability}', which this {self.backend} network does not offer "
+                f"(it can: {', '.join(sorted(self.can)) or 'only run'}). Use a method without it: occlusion."
+            )
+
+    def outline(self, size: tuple[int, int] | None = None) -> Outline:
+        """Layers, head and score shape at an image size (height, width); by default the network's own.
+
+        Raises:
+            OptionError: no size is given here and none was given to `wrap`.
+        """
+        size = self.spec.size_or(size)
+        if size not in self._outlines:
+            self._outlines[size] = self.discover(size)
+        return self._outlines[size]
+
+    def layers(self, size: tuple[int, int] | None = None) -> Mapping[str, Layer]:
+        """The layers that ran, in execution order, at an image size (height, width) in pixels.
+
+        Raises:
+            OptionError: no size is given here and none was given to `wrap`.
+        """
+        return self.outline(size).layers
+
+    def layer(self, name: str, size: tuple[int, int] | None = None) -> Layer:
+        """The layer of this name; any ending of a path that only one layer has will do.
+
+        Raises:
+            LayerError: no layer, or several, have this name; the message lists candidates.
+        """
+        layers = self.layers(size)
+        if name in layers:
+            return layers[name]
+        found = [known for known in layers if known.endswith(("." + name, "/" + name))]
+        if len(found) == 1:
+            return layers[found[0]]
+        if found:
+            raise LayerError(
+                f"The layer {name!r} is ambiguous: it ends the names {nearest(name, found)}. "
+                "Write one of them in full."
+            )
+        raise LayerError(
+            f"The network has no layer {name!r}. Near it: {nearest(name, layers)}. "
+            "model.layers() lists all that ran."
+        )
+
+    def last_map(self, size: tuple[int, int] | None = None) -> Layer:
+        """The end of the last convolutional stage: what Grad-CAM looks at unless told otherwise.
+
+        It is the last layer that has the shape which the last convolution gives, hence after its
+        normalisation, activation and addition, and before any pooling.
+
+        Raises:
+            LayerError: no layer has spatial axes.
+        """
+        maps = [layer for layer in self.layers(size).values() if layer.spatial]
+        if not maps:
+            raise LayerError(
+                "No layer of this network has spatial axes (height, width, channels), which this method needs. "
+                "Use a method of the image itself: saliency or occlusion."
+            )
+        last = next((layer for layer in reversed(maps) if layer.kind == "conv"), maps[-1])
+        return next(layer for layer in reversed(maps) if layer.shape == last.shape and layer.kind != "pool")
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What one forward and backward pass gives.
+
+    Attributes:
+        scores: shape (images,), the target's value for each image.
+        values: name to captured value.
+        images: gradient with respect to the images, or None.
+        layers: layer name to the gradient with respect to its activation.
+    """
+
+    scores: Array
+    values: dict[str, Array]
+    images: Array | None
+    layers: dict[str, Array]
+
+
+def gradients(
+    model: Model,
+    images: Array,
+    target: Callable[[Any, Mapping[str, Array]], Array],
+    *,
+    needs: Sequence[str],
+    at: Sequence[str] = (),
+    capture: Sequence[str] = (),
+    wrt_images: bool = False,
+) -> Gradients:
+    """Gradients of each image's score with respect to the image or to layers, in one pass.
+
+    A gradient at a layer is a patch: a tap of zeros is added to the activation and differentiated.
+    The scores are summed over the batch, which is right as long as the network does not mix its images.
+
+    Args:
+        model: the network. To be called inside a compiled program.
+        images: shape (images, height, width, channels).
+        target: `target(xp, values)` gives the scores, shape (images,), from the captured values.
+        needs: names that the target reads.
+        at: layers whose gradient is wanted.
+        capture: names whose value is wanted besides.
+        wrt_images: whether the gradient with respect to the images is wanted.
+    """
+    xp = model.xp
+    shapes = {name: model.layers(images.shape[1:3])[name].shape for name in at}
+    taps = {name: xp.zeros((images.shape[0], *shape), dtype=images.dtype) for name, shape in shapes.items()}
+    names = tuple(dict.fromkeys((*needs, *capture)))
+
+    def tapped(tap: Array) -> Patch:
+        return lambda activation: activation + xp.astype(tap, activation.dtype)
+
+    def total(leaves: dict[str, Any]) -> tuple[Array, Any]:
+        patch = {name: tapped(tap) for name, tap in leaves["layers"].items()}
+        values = model.run(leaves.get("images", images), names, patch)
+        scores = target(xp, values)
+        return xp.sum(scores), {"scores": scores, "values": values}
+
+    leaves = {"layers": taps, **({"images": images} if wrt_images else {})}
+    (_, aux), slopes = model.value_and_grad(total)(leaves)
+    return Gradients(aux["scores"], aux["values"], slopes.get("images"), slopes["layers"])

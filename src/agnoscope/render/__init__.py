@@ -1,0 +1,1 @@
+"""Renderers: draw explanations, never compute one."""
