@@ -101,17 +101,18 @@ class Explanation:
     def __getitem__(self, key: int | slice) -> Self:
         rows = range(len(self))[key] if isinstance(key, slice) else [range(len(self))[key]]
         p = self.provenance
-        picked = {
-            name: tuple(getattr(p, name)[i] for i in rows) if getattr(p, name) else ()
-            for name in ("targets", "scores", "answers")
-        }
         return replace(
             self,
             values=self.values[list(rows)],
             photos=tuple(self.photos[i] for i in rows),
             names=tuple(self.names[i] for i in rows),
             output=None if self.output is None else self.output[list(rows)],
-            provenance=replace(p, **picked),
+            provenance=replace(
+                p,
+                targets=tuple(p.targets[i] for i in rows),
+                scores=tuple(p.scores[i] for i in rows),
+                answers=tuple(p.answers[i] for i in rows) if p.answers else (),
+            ),
         )
 
     def __repr__(self) -> str:
@@ -171,7 +172,9 @@ class Explanation:
                 raise OptionError(f"A .npz file takes no options, and got {', '.join(options)}.")
             return write_whole(path, self._pack())
         if path.suffix.lower() not in PICTURES:
-            raise FileError(f"{path.name!r} must end in .npz (the values) or {', '.join(PICTURES)} (a picture).")
+            raise FileError(
+                f"{path.name!r} must end in .npz (the values) or {', '.join(PICTURES)} (a picture)."
+            )
         return save_picture(self.draw(**options), path)
 
     def _pack(self) -> bytes:
@@ -200,7 +203,7 @@ class Explanation:
                     values=stored["values"],
                     photos=tuple(stored[f"photo{i}"] for i in range(len(header["names"]))),
                     names=tuple(header["names"]),
-                    provenance=_provenance(header["provenance"]),
+                    provenance=Provenance(**_tupled(header["provenance"])),
                     output=stored["output"] if "output" in stored else None,
                 )
         except FileError:
@@ -208,7 +211,9 @@ class Explanation:
         except FileNotFoundError:
             raise FileError(f"There is no file {str(path)!r}.") from None
         except Exception as error:  # whatever a damaged archive makes of itself
-            raise FileError(f"{str(path)!r} is no explanation that agnoscope saved, or is damaged: {error}") from error
+            raise FileError(
+                f"{str(path)!r} is no explanation that agnoscope saved, or is damaged: {error}"
+            ) from error
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -234,11 +239,11 @@ class Explanation:
         )
 
 
-def _provenance(stored: Mapping[str, Any]) -> Provenance:
+def _tupled(stored: Any) -> Any:
     """JSON has lists where the record has tuples."""
-    tuples = {k: tuple(v) for k, v in stored.items() if isinstance(v, list)}
-    answers = tuple(tuple((str(name), float(score)) for name, score in row) for row in stored["answers"])
-    return Provenance(**{**stored, **tuples, "answers": answers})
+    if isinstance(stored, dict):
+        return {key: _tupled(value) for key, value in stored.items()}
+    return tuple(_tupled(value) for value in stored) if isinstance(stored, list) else stored
 
 
 def save_picture(picture: Any, path: str | Path) -> Path:

@@ -40,8 +40,8 @@ class Layer:
 
     Attributes:
         name: the path under which the framework knows it; a second use of the same layer is `name@1`.
-        kind: the same word in every framework: "conv", "dense", "norm", "relu", "pool", "activation",
-            "add", "block" (a layer of layers) or "other".
+        kind: the same word in every framework: "conv", "dense", "norm", "relu", "pool", "softmax",
+            "activation" (any other one), "add", "block" (a layer of layers) or "other".
         shape: of the activation without the batch, channels last.
         type: the framework's own name for it, such as "Conv2d".
     """

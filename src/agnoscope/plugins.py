@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final
 
 import pluggy
 
@@ -192,7 +192,9 @@ class Plugins:
                 f"{spec.kind} {spec.name!r} fulfils protocol {spec.protocol}, this agnoscope has {PROTOCOL}: upgrade {side}"
             )
         elif known and known[0].provider == "agnoscope":
-            self.problems[label] = f"its {spec.kind} {spec.name!r} has the name of a built-in one and is left out"
+            self.problems[label] = (
+                f"its {spec.kind} {spec.name!r} has the name of a built-in one and is left out"
+            )
         else:
             known.append(Provided(spec, provider))
 
@@ -218,8 +220,12 @@ class Plugins:
                 f"or name the plugins to load in {SWITCH}."
             )
         if not several:
-            broken = f" These plugins could not be loaded: {'; '.join(self.problems)}." if self.problems else ""
-            raise OptionError(f"There is no {kind} {name!r}. Near it: {nearest(name, self.names(kind))}.{broken}")
+            broken = (
+                f" These plugins could not be loaded: {'; '.join(self.problems)}." if self.problems else ""
+            )
+            raise OptionError(
+                f"There is no {kind} {name!r}. Near it: {nearest(name, self.names(kind))}.{broken}"
+            )
         return several[0].spec
 
     def use(self, kind: str, name: str) -> Any:
@@ -241,13 +247,17 @@ class Plugins:
             missing = (error.name or "").partition(".")[0]
             # Only a framework that is not there is the user's to mend; anything else is a bug that must show.
             if not spec.install or missing == module.partition(".")[0]:
-                raise PluginError(f"The {kind} {name!r} cannot be imported from {spec.factory!r}: {error}.") from error
+                raise PluginError(
+                    f"The {kind} {name!r} cannot be imported from {spec.factory!r}: {error}."
+                ) from error
             raise MissingFrameworkError(
                 f"The {kind} {name!r} needs {missing}, which is not installed. "
                 f"Install it with: pip install '{spec.install}'"
             ) from error
         except AttributeError as error:
-            raise PluginError(f"The {kind} {name!r} names {spec.factory!r}, which does not exist: {error}.") from error
+            raise PluginError(
+                f"The {kind} {name!r} names {spec.factory!r}, which does not exist: {error}."
+            ) from error
 
     def explainer(self, name: str) -> Any:
         """The explainer class of a method's name; raises as `use`."""
@@ -285,8 +295,7 @@ class Plugins:
         )
 
 
-_FUNCTIONS: TypeAlias = Any
-_FUNCTIONS = ("function", "builtin_function_or_method", "method", "PjitFunction", "partial")
+_FUNCTIONS: Final = ("function", "builtin_function_or_method", "method", "PjitFunction", "partial")
 
 
 def _loaded(path: str) -> type | None:

@@ -106,19 +106,23 @@ class Target(ABC):
             LayerError: it has no such layer.
         """
 
+    def terms(self) -> tuple[tuple["Target", float], ...]:
+        """What this target adds up, each with its weight."""
+        return ((self, 1.0),)
+
     def __add__(self, other: "Target") -> "Target":
-        return Sum((self, other), (1.0, 1.0))
+        return Sum((*self.terms(), *other.terms()))
 
     def __sub__(self, other: "Target") -> "Target":
-        return Sum((self, other), (1.0, -1.0))
+        return self + -1 * other
 
     def __mul__(self, factor: float) -> "Target":
-        return Sum((self,), (float(factor),))
+        return Sum(tuple((term, weight * factor) for term, weight in self.terms()))
 
     __rmul__ = __mul__
 
     def __neg__(self) -> "Target":
-        return self * -1.0
+        return -1 * self
 
 
 @final
@@ -233,19 +237,27 @@ class Score(Target):
 @final
 @dataclass(frozen=True)
 class Sum(Target):
-    """A weighted sum of targets; written `2 * a + b`."""
+    """A weighted sum of targets; written `2 * a + b`.
 
-    terms: tuple[Target, ...]
-    weights: tuple[float, ...]
+    Attributes:
+        weighted: targets, each with its weight.
+    """
+
+    weighted: tuple[tuple[Target, float], ...]
+
+    def terms(self) -> tuple[tuple[Target, float], ...]:
+        return self.weighted
 
     def bind(self, model: Model, count: int, size: tuple[int, int]) -> Bound:
-        bound = [term.bind(model, count, size) for term in self.terms]
+        bound = [term.bind(model, count, size) for term, _ in self.weighted]
+        weights = [weight for _, weight in self.weighted]
         needs = tuple(dict.fromkeys(need for term in bound for need in term.needs))
         arrays: dict[str, Any] = {str(i): dict(term.arrays) for i, term in enumerate(bound)}
-        arrays["weights"] = np.tile(np.asarray(self.weights, dtype=model.dtype), (count, 1))
+        arrays["weights"] = np.tile(np.asarray(weights, dtype=model.dtype), (count, 1))
+        rows = zip(*(term.names for term in bound), strict=True)
         names = tuple(
-            " + ".join(f"{w:g} × {n}" for w, n in zip(self.weights, row, strict=True))
-            for row in zip(*(term.names for term in bound), strict=True)
+            " + ".join(f"{w:g} × {n}" if w != 1 else n for w, n in zip(weights, row, strict=True))
+            for row in rows
         )
         spaces = {term.space for term in bound}
         formula = Formula(_sum_score, needs, tuple(term.formula for term in bound))
@@ -304,7 +316,7 @@ def _class_index(asked: int | str | None, units: int, labels: Sequence[str] | No
 
 
 def _class_name(index: int, labels: Sequence[str] | None) -> str:
-    return f"{labels[index]} [{index}]" if labels and index < len(labels) else str(index)
+    return f"{labels[index]} [{index}]" if labels and index < len(labels) else f"class {index}"
 
 
 def _unit(layer: Any, channel: int, count: int, position: int | None, name: str) -> Bound:

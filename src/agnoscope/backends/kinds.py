@@ -14,7 +14,8 @@ PATTERNS = (
     ("dense", r"^(linear|dense|densegeneral|lineargeneral|einsum|dot|nondynamicallyquantizablelinear)$"),
     ("relu", r"^(relu|relu6|relu_\d+|re_lu)$"),
     ("add", r"^(add|floatfunctional)$"),
-    ("activation", r"relu|gelu|silu|swish|elu|sigmoid|tanh|softmax|hardtanh|mish|softplus|activation"),
+    ("softmax", r"softmax"),
+    ("activation", r"relu|gelu|silu|swish|elu|sigmoid|tanh|hardtanh|mish|softplus|activation"),
 )
 
 

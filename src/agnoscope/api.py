@@ -1,0 +1,128 @@
+"""The two doors: `wrap` takes a network in, `explain` does everything in one line."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from agnoscope.errors import OptionError, nearest
+from agnoscope.explanation import Explanation
+from agnoscope.images import ImageLike, InputSpec
+from agnoscope.model import Model
+from agnoscope.plugins import plugins
+
+
+def wrap(
+    network: Any,
+    params: Any = None,
+    *,
+    input_size: int | Sequence[int] | None = None,
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    range: tuple[float, float] | None = None,
+    channels: str | int = "RGB",
+    labels: Sequence[str] | None = None,
+    backend: str | None = None,
+) -> Model:
+    """Make a trained network explainable. The network itself is never changed.
+
+    From here on images lie within `bounds`, channels last; the network receives
+    `(image moved from bounds to range - mean) / std`. For ImageNet networks of torchvision give
+    `mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)`; for networks fed with bytes, `range=(0, 255)`.
+
+    Args:
+        network: a `torch.nn.Module`, `keras.Model`, Flax module, a function `f(params, images)` (then say
+            backend="jax"), whatever a plugin knows, or a network wrapped already, which is returned as it is.
+        params: of a Flax linen module (its variables) or of a plain function.
+        input_size: height and width in pixels, or one number for both; by default what the network tells, else
+            every image's own size.
+        mean: one number or one per channel, in units of `range` and in the network's order of channels.
+        std: likewise.
+        bounds: lowest and highest value of an image as you give it.
+        range: what these become before mean and std; by default the bounds themselves.
+        channels: "RGB", "BGR", "L" (gray) or a number of channels.
+        labels: names of the classes, in their order.
+        backend: name of the backend, where the network's class does not tell.
+
+    Raises:
+        ModelError: no backend knows this network.
+        MissingFrameworkError: its framework is not installed.
+        OptionError: a value does not fit.
+    """
+    if isinstance(network, Model):
+        return network
+    spec = InputSpec(
+        size=_size(input_size),
+        bounds=(float(bounds[0]), float(bounds[1])),
+        range=None if range is None else (float(range[0]), float(range[1])),
+        mean=_per_channel(mean),
+        std=_per_channel(std),
+        channels=channels,
+    )
+    if isinstance(labels, str):
+        raise OptionError(f"labels={labels!r} must be a sequence of names, one per class, not one string.")
+    name = plugins().backend_of(network) if backend is None else backend
+    model: Model = plugins().use("backend", name)(network, params, spec, labels)
+    return model
+
+
+def explain(
+    network: Any,
+    images: ImageLike,
+    method: str = "grad-cam",
+    target: Any = None,
+    layer: str | None = None,
+    **options: Any,
+) -> Explanation:
+    """Explain in one line.
+
+    Args:
+        network: what `wrap` returned, or a network that it can wrap by itself.
+        images: path, PIL image, uint8 or float array, tensor, or a sequence of these.
+        method: name of the method: "saliency", "guided-backprop", "deconvnet", "grad-cam", "occlusion", or one
+            that a plugin adds.
+        target: class number or label, a list with one per image, a `Target`, or a function of the run; by
+            default the class that the network answers first.
+        layer: for methods that look at a layer.
+        **options: the method's own, and `batch_size` and `progress` of the call.
+
+    Raises:
+        OptionError: there is no such method or option.
+        AgnoscopeError: as the method raises; see `agnoscope.explainers.base.Explainer`.
+    """
+    call = {name: options.pop(name) for name in ("batch_size", "progress") if name in options}
+    if layer is not None:
+        options["layer"] = layer
+    explanation: Explanation = make_explainer(method, options)(network, images, target, **call)
+    return explanation
+
+
+def make_explainer(method: str, options: dict[str, Any]) -> Any:
+    """The explainer of a method's name with these options.
+
+    Raises:
+        OptionError: there is no such method, or it has no such option.
+    """
+    explainer = plugins().explainer(method)
+    known = [field.name for field in fields(explainer)]
+    for option in options:
+        if option not in known:
+            offered = f"Its options: {nearest(option, known)}." if known else "It has no options."
+            raise OptionError(f"The method {method!r} has no option {option!r}. {offered}")
+    return explainer(**options)
+
+
+def _size(given: int | Sequence[int] | None) -> tuple[int, int] | None:
+    if given is None:
+        return None
+    sides = (given, given) if isinstance(given, int | np.integer) else tuple(given)
+    if len(sides) != 2 or any(int(side) != side or side < 1 for side in sides):
+        raise OptionError(f"input_size={given!r} must be (height, width) in pixels, or one number for both.")
+    return int(sides[0]), int(sides[1])
+
+
+def _per_channel(given: float | Sequence[float]) -> float | tuple[float, ...]:
+    array = np.asarray(given, dtype=np.float64)
+    return float(array) if array.ndim == 0 else tuple(float(value) for value in array.ravel())
