@@ -1,0 +1,107 @@
+"""What an explanation costs, as a ratio to the bare network in the same run.
+
+    python -m benchmarks.cost [torch|jax|tensorflow] [--rounds 15] [--json FILE]
+
+Each framework runs in a process of its own, in one thread, and CPU time is taken, which other processes disturb little. The bare forward and our calls take turns, round by
+round, so that whatever else the machine does falls on all of them; medians of the rounds are compared. A call of
+ours is all that a user waits for: from the array at the door to the finished `Explanation`.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FRAMEWORKS = ("torch", "jax", "tensorflow")
+NETWORKS = ("mobilenet_v2", "resnet50")
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+}
+BOUNDS = {"grad-cam / forward": 1.10, "saliency / by hand": 1.05, "occlusion / same forwards": 1.05}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("frameworks", nargs="*", choices=[*FRAMEWORKS, []], help="by default all three")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--here", action="store_true", help="measure in this process and print JSON")
+    args = parser.parse_args()
+    if args.here:
+        print(json.dumps([row for name in NETWORKS for row in measure(args.frameworks[0], name, args.rounds)]))
+        return
+    rows = []
+    for framework in args.frameworks or FRAMEWORKS:
+        command = [sys.executable, "-m", "benchmarks.cost", framework, "--here", "--rounds", str(args.rounds)]
+        done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, text=True, check=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        for row in found:
+            mark = "" if row["ratio"] <= row["bound"] else "  over"
+            print(
+                f"{row['framework']:<11}{row['network']:<14}{row['what']:<27}{row['ratio']:6.3f}  ≤ {row['bound']:.2f}"
+                f"   ({row['ours_ms']:.1f} ms against {row['bare_ms']:.1f} ms){mark}",
+                flush=True,
+            )
+        rows += found
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1))
+
+
+def measure(framework: str, name: str, rounds: int) -> list[dict[str, Any]]:
+    """Time one network in one framework; a row for each promise."""
+    import benchmarks.bare
+    from agnoscope import GradCAM, Occlusion, Saliency, wrap
+
+    bare = getattr(benchmarks.bare, framework)(name)
+    model = wrap(*bare.network, input_size=224)
+    image = np.random.default_rng(0).uniform(size=(1, 224, 224, 3)).astype(np.float32)
+    batch = 8
+    occlusion = Occlusion(window=56, stride=28)
+    windows = len(occlusion.windows((224, 224)))
+    many = np.repeat(image, batch, axis=0)
+
+    def same_forwards() -> None:
+        bare.forward(image)
+        for _ in range(-(-windows // batch)):
+            bare.forward(many)
+
+    pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+        "grad-cam / forward": (lambda: GradCAM()(model, image, 0), lambda: bare.forward(image)),
+        "saliency / by hand": (lambda: Saliency()(model, image, 0), lambda: bare.gradient(image)),
+        "occlusion / same forwards": (lambda: occlusion(model, image, 0, batch_size=batch), same_forwards),
+    }
+    rows = []
+    for what, (ours, yardstick) in pairs.items():
+        few = max(3, rounds // 4) if what.startswith("occlusion") else rounds
+        times = interleaved([ours, yardstick], few)
+        row = {"framework": framework, "network": name, "what": what, "bound": BOUNDS[what], "rounds": few}
+        rows.append(row | {"ours_ms": times[0], "bare_ms": times[1], "ratio": times[0] / times[1]})
+    return rows
+
+
+def interleaved(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
+    """Median milliseconds of each call; they take turns, after two rounds that compile and warm up."""
+    times: list[list[float]] = [[] for _ in calls]
+    for turn in range(rounds + 2):
+        for call, taken in zip(calls, times, strict=True):
+            start = time.process_time()
+            call()
+            if turn >= 2:
+                taken.append(1000 * (time.process_time() - start))
+    return [statistics.median(taken) for taken in times]
+
+
+if __name__ == "__main__":
+    main()
