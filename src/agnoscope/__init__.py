@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agnoscope.answers import Answer, predict
     from agnoscope.api import explain, wrap
     from agnoscope.errors import (
         AgnoscopeError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from agnoscope.target import Channel, ClassScore, Neuron, Score, Target
 
 HOMES = {
+    "agnoscope.answers": ("Answer", "predict"),
     "agnoscope.api": ("explain", "wrap"),
     "agnoscope.errors": (
         "AgnoscopeError",
@@ -64,6 +66,7 @@ _HOME = {name: module for module, names in HOMES.items() for name in names}
 
 __all__ = [
     "AgnoscopeError",
+    "Answer",
     "CapabilityError",
     "Channel",
     "ClassScore",
@@ -90,6 +93,7 @@ __all__ = [
     "Target",
     "TargetError",
     "explain",
+    "predict",
     "wrap",
 ]
 

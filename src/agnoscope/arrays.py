@@ -1,11 +1,13 @@
 """What the array API lacks, written once, in `xp` only: mostly products with matrices made beforehand."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
+@lru_cache(maxsize=64)
 def resize_matrix(length: int, wanted: int) -> NDArray[np.float64]:
     """The matrix of bilinear resizing along one axis, shape (wanted, length).
 

@@ -65,7 +65,9 @@ def agnoscope_renderers() -> Iterator[RendererSpec]:
 def agnoscope_sources() -> Iterator[SourceSpec]:
     """Where the command line takes networks from."""
     yield SourceSpec("demo", "agnoscope.sources:demo")
-    yield SourceSpec("torchvision", "agnoscope.sources:torchvision", "torchvision agnoscope[torch]")
-    yield SourceSpec("keras", "agnoscope.sources:keras_applications", "agnoscope[tensorflow]")
+    yield SourceSpec(
+        "torchvision", "agnoscope.sources:torchvision", "torchvision agnoscope[torch]", needs=("torchvision",)
+    )
+    yield SourceSpec("keras", "agnoscope.sources:keras_applications", "agnoscope[tensorflow]", needs=("keras",))
     yield SourceSpec("py", "agnoscope.sources:python")
-    yield SourceSpec("file", "agnoscope.sources:keras_file", "agnoscope[tensorflow]")
+    yield SourceSpec("file", "agnoscope.sources:keras_file", "agnoscope[tensorflow]", needs=("keras",))

@@ -172,9 +172,7 @@ class Explanation:
                 raise OptionError(f"A .npz file takes no options, and got {', '.join(options)}.")
             return write_whole(path, self._pack())
         if path.suffix.lower() not in PICTURES:
-            raise FileError(
-                f"{path.name!r} must end in .npz (the values) or {', '.join(PICTURES)} (a picture)."
-            )
+            raise FileError(f"{path.name!r} must end in .npz (the values) or {', '.join(PICTURES)} (a picture).")
         return save_picture(self.draw(**options), path)
 
     def _pack(self) -> bytes:
@@ -211,9 +209,7 @@ class Explanation:
         except FileNotFoundError:
             raise FileError(f"There is no file {str(path)!r}.") from None
         except Exception as error:  # whatever a damaged archive makes of itself
-            raise FileError(
-                f"{str(path)!r} is no explanation that agnoscope saved, or is damaged: {error}"
-            ) from error
+            raise FileError(f"{str(path)!r} is no explanation that agnoscope saved, or is damaged: {error}") from error
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()

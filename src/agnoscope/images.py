@@ -6,7 +6,8 @@ camera recorded. After this door there are only float arrays, channels last, in 
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,9 +54,7 @@ class InputSpec:
     channels: str | int = "RGB"
 
     def __post_init__(self) -> None:
-        if self.channels not in ("RGB", "BGR", "L") and not (
-            isinstance(self.channels, int) and self.channels > 0
-        ):
+        if self.channels not in ("RGB", "BGR", "L") and not (isinstance(self.channels, int) and self.channels > 0):
             raise OptionError(
                 f"channels={self.channels!r} is not an order of channels: give 'RGB', 'BGR', 'L' or a number."
             )
@@ -68,17 +67,17 @@ class InputSpec:
                 )
         if not np.all(np.asarray(self.std) != 0):
             raise OptionError(f"std={self.std!r} holds a zero, by which no image can be divided.")
-        if not self.bounds[0] < self.bounds[1]:
+        if not (np.isfinite(self.bounds).all() and self.bounds[0] < self.bounds[1]):
             raise OptionError(f"bounds={self.bounds!r} must hold a lower and a higher number.")
+        if self.range is not None and not (np.isfinite(self.range).all() and self.range[0] != self.range[1]):
+            raise OptionError(f"range={self.range!r} must hold two different numbers.")
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
             raise OptionError(f"input_size={self.size!r} must be (height, width) in pixels.")
 
     @cached_property
     def depth(self) -> int:
         """How many channels an image has."""
-        return (
-            self.channels if isinstance(self.channels, int) else {"RGB": 3, "BGR": 3, "L": 1}[self.channels]
-        )
+        return self.channels if isinstance(self.channels, int) else {"RGB": 3, "BGR": 3, "L": 1}[self.channels]
 
     def size_or(self, size: Sequence[int] | None) -> tuple[int, int]:
         """The size asked for, else the network's own.
@@ -104,13 +103,13 @@ class InputSpec:
         if self.channels == "BGR":
             images = xp.flip(images, axis=-1)
         (low, high), (start, end) = self.bounds, self.range or self.bounds
-        std = np.broadcast_to(np.asarray(self.std, dtype=np.float64), (self.depth,))
-        # One product and one sum: every framework rounds them alike.
-        factor = (end - start) / (high - low) / std
-        shift = (start - np.asarray(self.mean, dtype=np.float64)) / std - low * factor
-        if np.all(factor == 1) and np.all(shift == 0):
+        scale = (end - start) / (high - low)
+        centre = low + (np.asarray(self.mean, dtype=np.float64) - start) / scale
+        factor = scale / np.asarray(self.std, dtype=np.float64)
+        if np.all(centre == 0) and np.all(factor == 1):
             return images
-        return images * xp.asarray(factor, dtype=images.dtype) + xp.asarray(shift, dtype=images.dtype)
+        # The difference first, then the product: no compiler fuses these, so that every framework rounds alike.
+        return (images - xp.asarray(centre, dtype=images.dtype)) * xp.asarray(factor, dtype=images.dtype)
 
 
 @dataclass(frozen=True)
@@ -168,27 +167,36 @@ def decode(path: str | Path) -> "Image.Image":
     Raises:
         ImageError: the file is missing, corrupt, of another format, or too large.
     """
+    from PIL import Image
+
+    name = repr(str(path))
+    with _reading(name), Image.open(path, formats=FORMATS) as opened:
+        return _upright_rgb(opened, name)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Turn whatever Pillow makes of a bad picture into an ImageError; it reads files late."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as opened:
-                return _upright_rgb(opened, str(path))
+            yield
+    except ImageError:
+        raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise ImageError(_too_large(str(path), "more than 89 million")) from None
+        raise ImageError(_too_large(name, "more than 89 million")) from None
     except FileNotFoundError:
-        raise ImageError(f"There is no image file {str(path)!r}.") from None
+        raise ImageError(f"There is no image file {name}.") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{str(path)!r} is not an image that can be read ({', '.join(FORMATS)}).") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{str(path)!r} cannot be read as an image; it may be damaged: {error}.") from error
+        raise ImageError(f"{name} is not an image that can be read ({', '.join(FORMATS)}).") from None
+    except Exception as error:  # a damaged file may fail in any way
+        raise ImageError(f"{name} cannot be read as an image; it may be damaged: {error}.") from error
 
 
 def _too_large(name: str, pixels: int | str) -> str:
-    return f"{name!r} has {pixels} pixels; at most {MAX_PIXELS:,} are read. Make it smaller first."
+    return f"{name} has {pixels} pixels; at most {MAX_PIXELS:,} are read. Make it smaller first."
 
 
 def _upright_rgb(picture: "Image.Image", name: str) -> "Image.Image":
@@ -200,9 +208,7 @@ def _upright_rgb(picture: "Image.Image", name: str) -> "Image.Image":
     if picture.mode.startswith("I;16"):  # Pillow would cut 16-bit grays off at 255 instead of scaling them
         picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
     elif picture.mode in ("I", "F"):
-        raise ImageError(
-            f"{name!r} holds {picture.mode} numbers of unknown range: save it with 8 or 16 bits."
-        )
+        raise ImageError(f"{name} holds {picture.mode} numbers of unknown range: save it with 8 or 16 bits.")
     if picture.has_transparency_data:
         backdrop = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(backdrop, picture.convert("RGBA"))
@@ -217,8 +223,11 @@ def _singles(item: Any, spec: InputSpec) -> list[tuple[Any, str]]:
     """Split a batch into single images, each with the name of its file, if any."""
     if isinstance(item, str | Path):
         return [(decode(item), Path(item).name)]
+    if isinstance(item, list | tuple):
+        raise ImageError("A list of numbers is no image: make an array of it.")
     if _is_picture(item):
-        return [(_upright_rgb(item, "the picture"), "")]
+        with _reading("The picture"):
+            return [(_upright_rgb(item, "The picture"), "")]
     array = _array(item, spec)
     if array.ndim == 4:
         return [(single, "") for single in array]
@@ -238,13 +247,16 @@ def _is_picture(item: Any) -> bool:
 def _array(item: Any, spec: InputSpec) -> NDArray[Any]:
     """Any framework's tensor as a NumPy array with its channels last."""
     first = type(item).__module__.split(".")[0] == "torch"
-    if first:
-        item = item.detach().cpu()
     try:
+        if first:
+            item = item.detach().cpu()
+            item = item.float() if "bfloat16" in str(item.dtype) else item
         array = np.asarray(item)
     except Exception as error:
         raise ImageError(f"A {type(item).__name__} is no image: {error}.") from error
-    if array.dtype.kind not in "uif" and array.dtype.name != "bfloat16":
+    if array.dtype.name == "bfloat16":  # NumPy has no such type of its own
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "uif":
         raise ImageError(
             f"A {type(item).__name__} of dtype {array.dtype} is no image: give a path, a PIL image, "
             "an array or a tensor of numbers."
@@ -259,15 +271,16 @@ def _prepared(item: Any, name: str, spec: InputSpec, dtype: str) -> tuple[NDArra
     array = np.asarray(item)
     if array.ndim == 2:
         array = array[..., None]
+    if array.size == 0:
+        raise ImageError(f"{name} has shape {array.shape}, which holds no pixel.")
     if array.dtype == np.uint8 and array.shape[-1] in (1, 3) and spec.depth in (1, 3):
         photo = np.broadcast_to(array, (*array.shape[:2], 3))
         array = low + _resized(photo, spec) / 255.0 * (high - low)
         return array.astype(dtype), _preview(photo)
     array = _checked(array, name, spec).astype(dtype)
-    with np.errstate(invalid="ignore", over="ignore"):
-        shown = (np.clip((array[..., :3] - low) / (high - low), 0, 1) * 255).round()
-    shown = shown if shown.shape[-1] == 3 else np.repeat(shown[..., :1], 3, axis=-1)
-    return array, np.nan_to_num(shown).astype(np.uint8)
+    shown = array[..., :3] if array.shape[-1] >= 3 else np.repeat(array[..., :1], 3, axis=-1)
+    shown = (np.clip((shown - low) / (high - low), 0, 1) * 255).round()
+    return array, _preview(shown.astype(np.uint8))
 
 
 def _checked(array: NDArray[Any], name: str, spec: InputSpec) -> NDArray[Any]:
@@ -293,7 +306,7 @@ def _checked(array: NDArray[Any], name: str, spec: InputSpec) -> NDArray[Any]:
         )
     if not np.isfinite(array).all():
         raise ImageError(f"{name} holds NaN or infinity at {np.argwhere(~np.isfinite(array))[0].tolist()}.")
-    slack = 1e-4 * (high - low) if np.isfinite(high - low) else 0.0
+    slack = 1e-4 * (high - low)
     if array.min() < low - slack or array.max() > high + slack:
         hint = " Divide it by 255, or give uint8." if (low, high) == (0, 1) and array.min() >= 0 else ""
         raise ImageError(

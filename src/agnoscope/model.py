@@ -13,6 +13,8 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
@@ -72,6 +74,11 @@ class Outline:
     scores: tuple[int, ...]
     head: Head
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def largest(self) -> int:
+        """How many numbers the largest activation of an image has."""
+        return max((prod(layer.shape) for layer in self.layers.values()), default=0)
 
 
 class Model(ABC):
@@ -140,9 +147,7 @@ class Model(ABC):
         """
 
     @abstractmethod
-    def compile(
-        self, program: Callable[..., dict[str, Array]], static: Hashable
-    ) -> Callable[..., dict[str, Any]]:
+    def compile(self, program: Callable[..., dict[str, Array]], static: Hashable) -> Callable[..., dict[str, Any]]:
         """Make `program(model, static, *trees)` callable from the host, compiled once.
 
         Args:
@@ -216,12 +221,10 @@ class Model(ABC):
             return layers[found[0]]
         if found:
             raise LayerError(
-                f"The layer {name!r} is ambiguous: it ends the names {nearest(name, found)}. "
-                "Write one of them in full."
+                f"The layer {name!r} is ambiguous: it ends the names {nearest(name, found)}. Write one of them in full."
             )
         raise LayerError(
-            f"The network has no layer {name!r}. Near it: {nearest(name, layers)}. "
-            "model.layers() lists all that ran."
+            f"The network has no layer {name!r}. Near it: {nearest(name, layers)}. model.layers() lists all that ran."
         )
 
     def last_map(self, size: tuple[int, int] | None = None) -> Layer:

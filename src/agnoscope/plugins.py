@@ -7,11 +7,13 @@ same hooks. Discovery imports no framework; a broken plugin is kept as a report 
 
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from operator import itemgetter
 from typing import Any, ClassVar, Final
 
 import pluggy
@@ -21,8 +23,9 @@ from agnoscope.errors import MissingFrameworkError, ModelError, OptionError, Plu
 PROTOCOL: Final = 1
 """Version of the contracts that specs fulfil."""
 GROUP: Final = "agnoscope"
+OURS: Final = "agnoscope"
 SWITCH: Final = "AGNOSCOPE_PLUGINS"
-"""Environment variable: a comma-separated list of the plugins to load, by distribution; empty for none."""
+"""Environment variable: a comma-separated list of the distributions whose plugins are loaded; empty for none."""
 
 hookspec = pluggy.HookspecMarker("agnoscope")
 hookimpl = pluggy.HookimplMarker("agnoscope")
@@ -37,6 +40,7 @@ class Spec:
         factory: import string "package.module:attribute", imported when first used.
         install: what to pip-install when a module that it needs is missing, such as "agnoscope[torch]".
         protocol: version of the contract that it fulfils.
+        needs: modules that must be importable, such as "torch"; imported before the factory's own.
     """
 
     kind: ClassVar[str]
@@ -44,6 +48,7 @@ class Spec:
     factory: str
     install: str = ""
     protocol: int = PROTOCOL
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,12 @@ class BackendSpec(Spec):
     """A backend; `factory(network, params, spec, labels)` returns an `agnoscope.model.Model`.
 
     Attributes:
-        model_types: names of the classes whose instances it explains, such as "torch.nn.Module"; looked up
-            among the modules that are loaded already, so that recognising imports nothing.
-        needs: modules that must be importable.
+        model_types: module and name of the classes whose instances it explains, such as "torch.nn.Module"; looked
+            up among the modules that are loaded already, so that recognising imports nothing.
     """
 
     kind: ClassVar[str] = "backend"
     model_types: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,23 +147,33 @@ class Plugins:
         from agnoscope import builtin
 
         self = cls()
-        self.add(builtin, "agnoscope")
-        allowed = os.environ.get(SWITCH)
+        self.add(builtin, OURS)
+        wanted = {_canonical(name) for name in os.environ.get(SWITCH, "").split(",") if name.strip()}
+        absent = set(wanted)
         for point in entry_points(group=GROUP) if points is None else points:
             dist = point.dist.name if point.dist else point.name
-            if allowed is not None and dist not in [name.strip() for name in allowed.split(",")]:
+            absent.discard(_canonical(dist))
+            if SWITCH in os.environ and _canonical(dist) not in wanted:
                 continue
             provider = f"{dist} {point.dist.version}" if point.dist else dist
             try:
                 module = point.load()
-            except Exception as error:  # a plugin may fail in any way; it must not take the others with it
-                self.problems[f"{provider} ({point.name})"] = f"cannot be imported: {error!r}"
+            except (Exception, SystemExit) as error:  # it may fail in any way, and must not take the others with it
+                self._note(f"{provider} ({point.name})", f"cannot be imported: {error!r}")
                 continue
-            self.add(module, provider, label=f"{provider} ({point.name})")
+            self.add(module, provider, f"{provider} ({point.name})")
+        for name in sorted(absent):
+            self._note(name, f"is named in {SWITCH} and is not installed")
         return self
 
     def add(self, module: Any, provider: str, label: str | None = None) -> None:
-        """Take the specs of one plugin, or note what is wrong with it."""
+        """Take the specs of one plugin, or note what is wrong with it.
+
+        Args:
+            module: a module, or any object, whose hooks yield specs.
+            provider: its distribution with the version.
+            label: what its problems are filed under; by default the provider.
+        """
         label = label or provider
         # A manager for each plugin: pluggy's own loading drops a second entry point of the same name in silence.
         manager = pluggy.PluginManager("agnoscope")
@@ -169,34 +182,34 @@ class Plugins:
             manager.register(module, name=label)
             manager.check_pending()
         except Exception as error:
-            self.problems[label] = f"is no valid plugin: {error}"
+            self._note(label, f"is no valid plugin: {error}")
             return
         for hook in HOOKS:
             for implementation in getattr(manager.hook, hook).get_hookimpls():
                 try:
                     specs = list(implementation.function())
                 except Exception as error:  # the plugin's own code
-                    self.problems[label] = f"failed in {hook}: {error!r}"
+                    self._note(label, f"failed in {hook}: {error!r}")
                     continue
                 for spec in specs:
                     self._take(spec, HOOKS[hook], provider, label)
 
     def _take(self, spec: Any, expected: type[Spec], provider: str, label: str) -> None:
         if not isinstance(spec, expected):
-            self.problems[label] = f"yields {type(spec).__name__} where {expected.__name__} is expected"
+            self._note(label, f"yields {type(spec).__name__} where {expected.__name__} is expected")
             return
-        known = self.found.setdefault((spec.kind, spec.name), [])
+        what = f"its {spec.kind} {spec.name!r}"
+        known = self.found.get((spec.kind, spec.name), [])
         if spec.protocol != PROTOCOL:
             side = "agnoscope" if spec.protocol > PROTOCOL else "the plugin"
-            self.problems[label] = (
-                f"{spec.kind} {spec.name!r} fulfils protocol {spec.protocol}, this agnoscope has {PROTOCOL}: upgrade {side}"
-            )
-        elif known and known[0].provider == "agnoscope":
-            self.problems[label] = (
-                f"its {spec.kind} {spec.name!r} has the name of a built-in one and is left out"
-            )
+            self._note(label, f"{what} fulfils protocol {spec.protocol}, this agnoscope has {PROTOCOL}: upgrade {side}")
+        elif known and known[0].provider == OURS:
+            self._note(label, f"{what} has the name of a built-in one and is left out")
         else:
-            known.append(Provided(spec, provider))
+            self.found[spec.kind, spec.name] = [*known, Provided(spec, provider)]
+
+    def _note(self, label: str, problem: str) -> None:
+        self.problems[label] = f"{self.problems[label]}; {problem}" if label in self.problems else problem
 
     def specs(self, kind: str) -> Iterator[Provided]:
         """All of one kind ("backend", "explainer", "renderer", "source"), those in conflict included."""
@@ -220,12 +233,8 @@ class Plugins:
                 f"or name the plugins to load in {SWITCH}."
             )
         if not several:
-            broken = (
-                f" These plugins could not be loaded: {'; '.join(self.problems)}." if self.problems else ""
-            )
-            raise OptionError(
-                f"There is no {kind} {name!r}. Near it: {nearest(name, self.names(kind))}.{broken}"
-            )
+            near = nearest(name, self.names(kind))
+            raise OptionError(f"There is no {kind} {name!r}. Near it: {near}.{self._broken()}")
         return several[0].spec
 
     def use(self, kind: str, name: str) -> Any:
@@ -233,31 +242,28 @@ class Plugins:
 
         Raises:
             OptionError: there is no such spec.
-            MissingFrameworkError: a module that it needs is not installed; the message names the extra.
+            MissingFrameworkError: a module that it needs is not installed; the message says what to install.
             PluginError: several plugins provide it, or the import string leads nowhere.
         """
         spec = self.spec(kind, name)
-        needs = spec.needs if isinstance(spec, BackendSpec) else ()
+        for need in spec.needs:
+            try:
+                importlib.import_module(need)
+            except ModuleNotFoundError as error:
+                hint = f" Install it with: pip install {shlex.join(spec.install.split())}" if spec.install else ""
+                raise MissingFrameworkError(
+                    f"The {kind} {name!r} needs {error.name}, which is not installed.{hint}"
+                ) from error
         module, _, attribute = spec.factory.partition(":")
         try:
-            for need in needs:
-                importlib.import_module(need)
-            return getattr(importlib.import_module(module), attribute)
+            found = getattr(importlib.import_module(module), attribute, None)
         except ModuleNotFoundError as error:
-            missing = (error.name or "").partition(".")[0]
-            # Only a framework that is not there is the user's to mend; anything else is a bug that must show.
-            if not spec.install or missing == module.partition(".")[0]:
-                raise PluginError(
-                    f"The {kind} {name!r} cannot be imported from {spec.factory!r}: {error}."
-                ) from error
-            raise MissingFrameworkError(
-                f"The {kind} {name!r} needs {missing}, which is not installed. "
-                f"Install it with: pip install '{spec.install}'"
-            ) from error
-        except AttributeError as error:
-            raise PluginError(
-                f"The {kind} {name!r} names {spec.factory!r}, which does not exist: {error}."
-            ) from error
+            if not f"{module}.".startswith(f"{error.name}."):
+                raise  # something that the factory's module imports: a bug in it, which must show as what it is
+            found = None
+        if found is None:
+            raise PluginError(f"The {kind} {name!r} names {spec.factory!r}, which does not exist.")
+        return found
 
     def explainer(self, name: str) -> Any:
         """The explainer class of a method's name; raises as `use`."""
@@ -272,47 +278,49 @@ class Plugins:
 
         Raises:
             ModelError: no backend knows its class.
+            PluginError: several plugins know it equally well.
         """
         lineage = type(network).__mro__
         claims = [
-            (lineage.index(known), provided.spec.name)
+            (lineage.index(known), provided)
             for provided in self.specs("backend")
-            if isinstance(provided.spec, BackendSpec)
-            for known in map(_loaded, provided.spec.model_types)
+            for known in map(_loaded, getattr(provided.spec, "model_types", ()))
             if known in lineage
         ]
-        if claims:
-            return min(claims)[1]
+        claims.sort(key=itemgetter(0))  # stable: at the same distance ours stay first
+        best = [provided for distance, provided in claims if distance == claims[0][0]]
+        if best and best[0].provider != OURS and len({provided.spec.name for provided in best}) > 1:
+            raise PluginError(
+                f"A {type(network).__qualname__} is known to several backends: "
+                f"{' and '.join(f'{p.spec.name!r} of {p.provider}' for p in best)}. Name one: wrap(..., backend=...)."
+            )
+        if best:
+            return best[0].spec.name
+        if isinstance(network, type):
+            raise ModelError(f"{network.__qualname__} is a class: make a network of it first.{self._broken()}")
         hint = (
-            "a plain function has no class that tells its framework: say backend='jax'"
-            if callable(network) and not isinstance(network, type) and type(network).__name__ in _FUNCTIONS
-            else "give a torch.nn.Module, a Flax module (with its variables), a keras.Model or a function with backend='jax'"
+            "If it is a function of (params, images) in JAX, say so: wrap(..., backend='jax')."
+            if callable(network)
+            else "Give a torch.nn.Module, a keras.Model, a Flax module (with its variables) or a function."
         )
-        broken = f" Plugins that could not be loaded: {'; '.join(self.problems)}." if self.problems else ""
         raise ModelError(
             f"A {type(network).__module__}.{type(network).__qualname__} is no network that a backend knows "
-            f"(tried: {', '.join(self.names('backend'))}); {hint}.{broken}"
+            f"(tried: {', '.join(self.names('backend'))}). {hint}{self._broken()}"
         )
 
+    def _broken(self) -> str:
+        return f" Plugins with problems: {', '.join(self.problems)}." if self.problems else ""
 
-_FUNCTIONS: Final = ("function", "builtin_function_or_method", "method", "PjitFunction", "partial")
+
+def _canonical(distribution: str) -> str:
+    return distribution.strip().lower().replace("_", "-").replace(".", "-")
 
 
-def _loaded(path: str) -> type | None:
-    """A class by its public path, if the modules on the way are loaded already."""
-    parts = path.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
-        found: Any = sys.modules.get(".".join(parts[:cut]))
-        if found is None:
-            continue
-        for part in parts[cut:]:
-            # vars() on a module does not wake its lazy attributes, which would import a framework
-            found = vars(found).get(part) if hasattr(found, "__dict__") else None
-            if found is None:
-                break
-        if isinstance(found, type):
-            return found
-    return None
+def _loaded(path: str) -> Any:
+    """A class by its module and name, if that module is loaded already."""
+    module, _, name = path.rpartition(".")
+    # Not getattr, which would wake a lazy attribute and so import a framework.
+    return getattr(sys.modules.get(module), "__dict__", {}).get(name)
 
 
 @cache

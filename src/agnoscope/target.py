@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.answers import class_name
 from agnoscope.errors import TargetError, nearest
 from agnoscope.model import Array, Model
 
@@ -65,11 +66,9 @@ class Bound:
 
     def take(self, rows: NDArray[np.intp]) -> "Bound":
         """The same question for some of the images, by their numbers."""
-        return replace(
-            self, arrays=_mapped(self.arrays, lambda a: a[rows]), names=tuple(self.names[i] for i in rows)
-        )
+        return replace(self, arrays=_mapped(self.arrays, lambda a: a[rows]), names=tuple(self.names[i] for i in rows))
 
-    def freeze(self, scores: NDArray[Any] | None, labels: Sequence[str] | None) -> "Bound":
+    def freeze(self, scores: NDArray[Any] | None, labels: tuple[str, ...] | None) -> "Bound":
         """Put the network's first answer in the place of "top-1", once it is known.
 
         Args:
@@ -83,7 +82,7 @@ class Bound:
         best = np.argmax(flat, axis=1) if flat.shape[1] > 1 else (flat[:, 0] > 0)
         chosen = np.where(index == TOP, best, index).astype(np.int32)
         names = tuple(
-            _class_name(int(c), labels) if i == TOP else name
+            class_name(int(c), labels) if i == TOP else name
             for c, i, name in zip(chosen, index, self.names, strict=True)
         )
         return replace(self, arrays={**self.arrays, "index": chosen}, names=names)
@@ -147,9 +146,7 @@ class ClassScore(Target):
         outline = model.outline(size)
         asked = self.index if isinstance(self.index, tuple) else (self.index,) * count
         if len(asked) != count:
-            raise TargetError(
-                f"{len(asked)} targets were given for {count} images: give one for each, or one for all."
-            )
+            raise TargetError(f"{len(asked)} targets were given for {count} images: give one for each, or one for all.")
         if len(outline.scores) > 1:
             raise TargetError(
                 f"The network gives scores of shape {outline.scores} for an image, not one per class. "
@@ -157,7 +154,7 @@ class ClassScore(Target):
             )
         units = outline.scores[0] if outline.scores else 1
         index = np.array([_class_index(one, units, model.labels) for one in asked], dtype=np.int32)
-        names = tuple("top-1" if i == TOP else _class_name(int(i), model.labels) for i in index)
+        names = tuple("top-1" if i == TOP else class_name(int(i), model.labels) for i in index)
         sigmoid = outline.head == "sigmoid" or units == 1
         formula = Formula(_class_score, ("scores",), (self.space, sigmoid))
         return Bound(formula, {"index": index}, self.space, names)
@@ -182,12 +179,8 @@ class Neuron(Target):
         layer = model.layer(self.layer, size)
         axes = layer.shape[:-1]
         position = self.position or tuple(length // 2 for length in axes)
-        if axes and (
-            len(position) != len(axes) or any(not 0 <= p < n for p, n in zip(position, axes, strict=True))
-        ):
-            raise TargetError(
-                f"The map of layer {layer.name!r} has positions up to {axes}; {position} is not in it."
-            )
+        if axes and (len(position) != len(axes) or any(not 0 <= p < n for p, n in zip(position, axes, strict=True))):
+            raise TargetError(f"The map of layer {layer.name!r} has positions up to {axes}; {position} is not in it.")
         where = "" if not axes else f" at {tuple(position)}"
         # A flat position serves maps and token lists alike.
         flat = int(np.ravel_multi_index(position, axes)) if axes else 0
@@ -256,8 +249,7 @@ class Sum(Target):
         arrays["weights"] = np.tile(np.asarray(weights, dtype=model.dtype), (count, 1))
         rows = zip(*(term.names for term in bound), strict=True)
         names = tuple(
-            " + ".join(f"{w:g} × {n}" if w != 1 else n for w, n in zip(weights, row, strict=True))
-            for row in rows
+            " + ".join(f"{w:g} × {n}" if w != 1 else n for w, n in zip(weights, row, strict=True)) for row in rows
         )
         spaces = {term.space for term in bound}
         formula = Formula(_sum_score, needs, tuple(term.formula for term in bound))
@@ -295,7 +287,8 @@ def _class_index(asked: int | str | None, units: int, labels: Sequence[str] | No
     if asked is None or asked == "top-1":
         return TOP
     if isinstance(asked, str):
-        found = [i for i, label in enumerate(labels or ()) if label.lower() == asked.strip().lower()]
+        name = asked.strip().lower()
+        found = [i for i, label in enumerate(labels or ()) if name in _synonyms(label.lower())]
         if len(found) == 1:
             return found[0]
         if found:
@@ -309,14 +302,13 @@ def _class_index(asked: int | str | None, units: int, labels: Sequence[str] | No
             raise TargetError(f"The network has no class labelled {asked!r}. {hint}")
     index = int(asked)
     if not 0 <= index < classes:
-        raise TargetError(
-            f"Class {index} was asked for; the network has {classes} classes, 0 to {classes - 1}."
-        )
+        raise TargetError(f"Class {index} was asked for; the network has {classes} classes, 0 to {classes - 1}.")
     return index
 
 
-def _class_name(index: int, labels: Sequence[str] | None) -> str:
-    return f"{labels[index]} [{index}]" if labels and index < len(labels) else f"class {index}"
+def _synonyms(label: str) -> list[str]:
+    """ImageNet's labels list several names with commas between them; each will do."""
+    return [label, *(part.strip() for part in label.split(","))]
 
 
 def _unit(layer: Any, channel: int, count: int, position: int | None, name: str) -> Bound:
@@ -340,9 +332,7 @@ def _pick(xp: Any, table: Array, index: Array) -> Array:
     return xp.sum(xp.where(columns[None, :] == index[:, None], table, xp.zeros_like(table)), axis=1)
 
 
-def _class_score(
-    xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any], space: str, sigmoid: bool
-) -> Array:
+def _class_score(xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any], space: str, sigmoid: bool) -> Array:
     scores, index = values["scores"], arrays["index"]
     scores = xp.reshape(scores, (scores.shape[0], -1))
     if scores.shape[1] == 1:

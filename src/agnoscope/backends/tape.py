@@ -155,7 +155,7 @@ def _elementwise(name: str, *given: Any) -> Any:
     plain = [value_of(x) for x in given]
     y = getattr(np, name)(*plain)
     parents = [
-        (x, lambda g, vjp=vjp, shape=x.shape: unbroadcast(vjp(g, y, *plain), shape).astype(x.dtype))
+        (x, lambda g, vjp=vjp, a=x.value: unbroadcast(vjp(g, y, *plain), a.shape).astype(a.dtype))
         for x, vjp in zip(given, ELEMENTWISE[name], strict=True)
         if isinstance(x, Variable)
     ]

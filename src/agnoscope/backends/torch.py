@@ -4,274 +4,241 @@ The hooks are always there and do nothing unless their thread is inside a run of
 thread-local. So the user's module is never touched, and runs in several threads do not meet.
 """
 
-import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any, Final, final
 
 import array_api_compat.torch
 import numpy as np
 import torch
 from torch import nn
 
-from agnoscope.backends.kinds import kind_of
-from agnoscope.backends.torch_relu import HeadMode, ReluMode
-from agnoscope.backends.torch_shadow import borrowed, same_storage, shadow_of, unwrap
+from agnoscope.backends.torch_relu import ReluMode
+from agnoscope.backends.torch_run import Run, StopRun, channels_last, hook, tensor_of, wide
+from agnoscope.backends.torch_shadow import Shadow, unwrap
+from agnoscope.backends.torch_trace import HeadMode, LayoutMode
 from agnoscope.errors import CapabilityError, LayerError, ModelError
 from agnoscope.images import InputSpec
 from agnoscope.model import RESERVED, Array, Head, Layer, Model, Outline, Patch
 
-CHANNELS_FIRST = (
-    *(nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.modules.pooling._MaxPoolNd),
-    *(nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd, nn.GroupNorm),
-)
-CHANNELS_LAST = (nn.Linear, nn.LayerNorm)
+REFUSALS: Final = ("inplace operation", "in-place operation", "modified inplace", "support automatic differentiation")
+"""By these words PyTorch says that it cannot differentiate what a network does."""
 
 
-def wrap(network: nn.Module, params: Any, spec: InputSpec, labels: Sequence[str] | None) -> "TorchModel":
-    """Make a PyTorch module explainable.
+def wrap(network: Any, params: Any, spec: InputSpec, labels: Sequence[str] | None) -> "TorchModel":
+    """Make a PyTorch network explainable.
 
     Args:
-        network: an `nn.Module`; compiled, DataParallel and exported ones are unwrapped, scripted ones offer
-            scores and input gradients only.
+        network: an `nn.Module`, or a program of `torch.export`. What `torch.compile` or DataParallel wrapped is
+            unwrapped; a ScriptModule offers scores and input gradients only.
         params: None; a module brings its own.
         spec: what it expects of an image.
         labels: names of its classes.
 
     Raises:
-        ModelError: parameters were given beside the module.
+        ModelError: parameters were given beside the module, or its weights have no values yet.
     """
     if params is not None:
-        raise ModelError(
-            "A PyTorch module brings its own parameters: load them with load_state_dict, not params=."
-        )
+        raise ModelError("A PyTorch module brings its own parameters: load them with load_state_dict, not params=.")
     return TorchModel(network, spec, labels)
-
-
-class _StopRun(BaseException):
-    """Ends a run at the last layer that it needs; not an Exception, which a user's code may catch."""
-
-
-@dataclass
-class _Run:
-    """What one run of one thread wants, and what it has met."""
-
-    wanted: frozenset[str]
-    patch: Mapping[str, Patch]
-    complete: bool
-    values: dict[str, Any] = field(default_factory=dict)
-    uses: dict[str, int] = field(default_factory=dict)
-    ran: set[str] = field(default_factory=set)
-    met: dict[str, Layer] | None = None
-    channels_last: bool = False
 
 
 @final
 class TorchModel(Model):
-    """A PyTorch module behind the protocol."""
+    """A PyTorch network behind the protocol."""
 
     backend = "torch"
 
-    def __init__(self, network: nn.Module, spec: InputSpec, labels: Sequence[str] | None) -> None:
+    def __init__(self, network: Any, spec: InputSpec, labels: Sequence[str] | None) -> None:
         super().__init__(spec, labels)
+        exported = isinstance(network, torch.export.ExportedProgram)
+        self.network: nn.Module = torch.export.unflatten(network) if exported else unwrap(network)
         self.xp = array_api_compat.torch
         self.versions = MappingProxyType({"torch": torch.__version__})
-        self.network = unwrap(network)
         if isinstance(self.network, torch.jit.ScriptModule):
             self.can = frozenset({"gradient"})
-        self._local = threading.local()
-        self._lock = threading.RLock()
-        self._cast_shadow()
+        elif any(isinstance(module, torch.jit.ScriptModule) for module in self.network.modules()):
+            self.can = self.EVERYTHING - {"relu"}
+        self._axes: dict[tuple[int, int], dict[str, int]] = {}
+        with self._quiet():
+            self._shadow = Shadow(self.network, hook, ours=exported)
 
-    def _cast_shadow(self) -> None:
-        self._shadow = shadow_of(self.network)
-        seen = self.network if self._shadow is None else self._shadow
-        self._names = {module: name for name, module in seen.named_modules() if name}
-        tensors = [t for t in [*seen.parameters(), *seen.buffers()] if t.is_floating_point()]
-        self._device = tensors[0].device if tensors else torch.device("cpu")
-        self._inner = tensors[0].dtype if tensors else torch.float32
-        self.dtype = "float64" if self._inner == torch.float64 else "float32"
-        if self._shadow is not None and "capture" in self.can:
-            for module in self._names:
-                module.register_forward_hook(self._hook)
+    @property
+    def dtype(self) -> str:  # type: ignore[override]
+        """Of the network's parameters as they are now."""
+        return "float64" if self._weight.dtype == torch.float64 else "float32"
 
-    # -- the protocol ----------------------------------------------------------------------------------------
+    @property
+    def _weight(self) -> torch.Tensor:
+        """The first weight, whose device and dtype are the network's."""
+        weights = (t for ts in (self.network.parameters(), self.network.buffers()) for t in ts if t.is_floating_point())
+        return next(weights, torch.empty(0, dtype=torch.float32, device="cpu"))
+
+    # -- the protocol ------------------------------------------------------------------------------------------------
 
     def discover(self, size: tuple[int, int]) -> Outline:
+        return self._in_some_order(lambda: self._discover(size))
+
+    def _discover(self, size: tuple[int, int]) -> Outline:
         low, high = (b if np.isfinite(b) else d for b, d in zip(self.spec.bounds, (0.0, 1.0), strict=True))
-        images = np.full((1, *size, self.spec.depth), (low + high) / 2, dtype=self.dtype)
-        run = _Run(frozenset(), {}, complete=True, met={})
-        with self._quiet(), HeadMode() as mode:
-            output = self._forward(torch.as_tensor(images, device=self._device), run)
-            scores, head = mode.scores(output)
-        return Outline(MappingProxyType(run.met or {}), tuple(scores.shape[1:]), head, _notes(output, head))
+        image = np.full((1, *size, self.spec.depth), (low + high) / 2)
+        with self._quiet(), LayoutMode() as layout, HeadMode() as heads:
+            x = self._tensor(image)
+            layout.follow(x, x.ndim - 1)
+            run = Run(layout=layout)
+            output = self._forward(x, run)
+            if output.ndim == 0 or output.shape[0] != 1:
+                raise ModelError(
+                    f"For one image the network returns a tensor of shape {tuple(output.shape)}; its first axis must "
+                    "be the images, and so 1 long. Wrap a module that returns scores per image."
+                )
+            scores, head = heads.scores(output)
+            run.axes |= {"scores": layout.axis(scores), "output": layout.axis(output)}
+        self._axes[size] = run.axes
+        shape = tuple(channels_last(scores, run.axes["scores"]).shape[1:])
+        return Outline(MappingProxyType(run.met), shape, head, _notes(output, head))
 
     def run(
         self, images: Array, capture: Sequence[str], patch: Mapping[str, Patch] = MappingProxyType({})
     ) -> dict[str, Array]:
-        layers = frozenset(capture) - frozenset(RESERVED)
-        if layers or patch:
-            self.require("capture", f"looking at {', '.join(sorted(layers | set(patch)))}")
+        wanted = frozenset(capture) - frozenset(RESERVED)
+        if wanted or patch:
+            self.require("capture", f"looking at {', '.join(sorted(wanted | set(patch)))}")
         size = (images.shape[1], images.shape[2])
-        head = self.outline(size).head
-        run = _Run(layers, patch, complete=bool(set(capture) & set(RESERVED)))
+        outline = super().outline(size)
+        run = Run(wanted, patch, len(wanted) < len(set(capture)), self._axes[size])
         with ExitStack() as stack:
             # A function mode costs a little at every operation, so each is entered only where it is needed.
-            relus = stack.enter_context(ReluMode(self.rule, self.xp)) if self.rule is not None else None
-            heads = stack.enter_context(HeadMode()) if "scores" in capture and head != "linear" else None
+            if self.rule is not None:
+                run.relus = stack.enter_context(ReluMode(self.rule, self.xp))
+            if "scores" in capture and outline.head != "linear":
+                run.heads = stack.enter_context(HeadMode())
             output = self._forward(images, run)
-        missing = [name for name in (*layers, *patch) if name not in run.ran]
+        missing = [name for name in wanted if name not in run.values]
+        # A run that stopped early never came to the later layers.
+        missing += [n for n in patch if n not in run.ran and (output is not None or n not in outline.layers)]
         if missing:
-            raise LayerError(
-                f"The layer {missing[0]!r} did not run in this pass; model.layers() lists those that do."
+            raise LayerError(f"The layer {missing[0]!r} did not run in this pass; model.layers() lists those that do.")
+        if run.relus is not None and run.relus.met == 0:
+            raise CapabilityError(_no_relu(self.rule, outline.layers))
+        if output is not None and images.requires_grad and not output.requires_grad:
+            raise CapabilityError(
+                "The network's output carries no gradient back to the image: something in it (no_grad, detach, a step "
+                "outside PyTorch) cuts it off. Use a method without gradients: occlusion."
             )
-        if relus is not None and relus.met == 0:
-            raise CapabilityError(_no_relu(self.rule, self.layers(size)))
-        values = dict(run.values)
-        if "output" in capture:
-            values["output"] = _wide(output)
-        if "scores" in capture:
-            values["scores"] = _wide(output if heads is None else heads.scores(output)[0])
-        return {name: values[name] for name in capture}
+        return self._named(capture, run, output)
 
     def value_and_grad(self, function: Callable[..., tuple[Array, Any]]) -> Callable[..., Any]:
         def differentiated(tree: Any, *rest: Any) -> tuple[tuple[Any, Any], Any]:
             leaves = _mapped(tree, lambda t: t.detach().requires_grad_())
             flat = _flat(leaves)
-            with torch.enable_grad():
-                value, aux = function(leaves, *rest)
             slopes: Sequence[Any] = [None] * len(flat)
-            if value.requires_grad and flat:
-                slopes = _slopes(value, flat)
+            with torch.enable_grad(), _refusals():
+                value, aux = function(leaves, *rest)
+                if value.requires_grad and flat:
+                    slopes = torch.autograd.grad(value, flat, allow_unused=True)
             found = iter([torch.zeros_like(t) if g is None else g for t, g in zip(flat, slopes, strict=True)])
             return (value.detach(), _mapped(aux, torch.Tensor.detach)), _mapped(leaves, lambda _: next(found))
 
         return differentiated
 
-    def compile(
-        self, program: Callable[..., dict[str, Array]], static: Hashable
-    ) -> Callable[..., dict[str, Any]]:
+    def compile(self, program: Callable[..., dict[str, Array]], static: Hashable) -> Callable[..., dict[str, Any]]:
         def compiled(*trees: Any) -> dict[str, Any]:
-            if self._shadow is not None and not same_storage(self.network, self._shadow):
-                self._cast_shadow()
             with self._quiet():
-                found = program(self, static, *(_mapped(tree, self._tensor) for tree in trees))
-            return _mapped(found, lambda t: _wide(t).detach().cpu().numpy())
+                self._follow()
+                given = [_mapped(tree, self._tensor) for tree in trees]
+                found = self._in_some_order(lambda: program(self, static, *given))
+                return _mapped(found, lambda t: wide(t).detach().cpu().numpy())
 
         return compiled
 
-    # -- how it is done --------------------------------------------------------------------------------------
+    # -- how it is done ----------------------------------------------------------------------------------------------
 
-    def _quiet(self) -> ExitStack:
+    def _follow(self) -> None:
+        """Follow what the user did to the network since the last call, as long as its layers are the same."""
+        if not self._shadow.refresh():
+            return
+        for size, outline in list(self._outlines.items()):
+            if self.discover(size) != outline:
+                self._outlines.clear()
+                raise ModelError("The network has other layers than when it was wrapped: wrap it again.")
+
+    def _in_some_order(self, work: Callable[[], Any]) -> Any:
+        """Do the work with the channels last in memory, or in PyTorch's own order if the network insists on it."""
+        try:
+            return work()
+        except RuntimeError as error:
+            if self._shadow.contiguous or "view size is not compatible" not in str(error):
+                raise
+        self._shadow.contiguous = True
+        return work()
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
         """Neither gradients, nor the user's inference mode or autocast, on the network's own device."""
-        stack = ExitStack()
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.autocast(self._device.type, enabled=False))
-        if self._device.type != "cpu":
-            stack.enter_context(self._device)
-        return stack
+        device = self._weight.device
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.autocast(device.type, enabled=False))
+            if device != torch.get_default_device():
+                stack.enter_context(device)
+            yield
 
     def _tensor(self, array: Any) -> torch.Tensor:
         array = np.asarray(array)
         array = array.astype(self.dtype if array.dtype.kind == "f" else np.int32, copy=False)
-        # A read-only array would make torch warn; it is never written to.
-        return torch.tensor(array, device=self._device)
+        # A copy, since a read-only array would make torch warn.
+        return torch.tensor(array, device=self._weight.device)
 
-    def _forward(self, images: torch.Tensor, run: _Run) -> Any:
+    def _forward(self, images: torch.Tensor, run: Run) -> Any:
         """Send images through the network under one run; None where it stopped early."""
-        x = self.spec.prepare(self.xp, images).to(self._inner).permute(0, 3, 1, 2)
-        network = self.network if self._shadow is None else self._shadow
-        guard: AbstractContextManager[Any] = nullcontext()
-        if self._shadow is None:
-            guard = ExitStack()
-            guard.enter_context(self._lock)
-            guard.enter_context(borrowed(network, self._hook))
-        outer = getattr(self._local, "run", None)
-        with guard:
-            self._local.run = run
+        x = self.spec.prepare(self.xp, images).to(self._weight.dtype)
+        # The network may work in place on what it is given.
+        x = (x.clone() if x is images else x).permute(0, 3, 1, 2)
+        # Channels last in memory is the faster order on CPUs; elsewhere that is not known.
+        x = x.contiguous() if self._shadow.contiguous or x.device.type != "cpu" else x
+        with self._shadow.ready() as network, run.entered():
             try:
-                return _tensor_of(network(x))
-            except _StopRun:
+                output = network(x)
+            except StopRun:
                 return None
-            finally:
-                self._local.run = outer
-
-    def _hook(self, module: nn.Module, args: Any, output: Any) -> Any:
-        run: _Run | None = getattr(self._local, "run", None)
-        if run is None or module not in self._names:
-            return None
-        if isinstance(module, CHANNELS_FIRST):
-            run.channels_last = False
-        tensor = _tensor_of(output)
+        tensor = tensor_of(output)
         if tensor is None:
-            return None
-        if isinstance(module, CHANNELS_LAST) and tensor.ndim == 4:
-            run.channels_last = True
-        use = run.uses.get(self._names[module], 0)
-        run.uses[self._names[module]] = use + 1
-        name = self._names[module] + (f"@{use}" if use else "")
-        run.ran.add(name)
-        if run.met is not None:
-            run.met[name] = _layer(name, module, _last(tensor, run.channels_last))
-        if name not in run.wanted and name not in run.patch:
-            return None
-        with torch.enable_grad():  # a no_grad inside the network must not cut a tap off
-            tensor = self._visit(run, name, tensor)
-        return _with_tensor(output, tensor)
+            raise ModelError(f"The network returns a {type(output).__name__} in which there is no tensor.")
+        return tensor
 
-    def _visit(self, run: _Run, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """Patch and capture one activation; returns what the network goes on with."""
-        moved = run.channels_last
-        if name in run.patch:
-            tensor = _first(run.patch[name](_last(tensor, moved)), moved)
-        if name in run.wanted:
-            run.values[name] = _last(tensor, moved)
-            if not run.complete and len(run.values) == len(run.wanted):
-                raise _StopRun
-        # A later in-place operation must reach neither what was captured nor a leaf that a patch returned.
-        return tensor.clone()
+    def _named(self, capture: Sequence[str], run: Run, output: Any) -> dict[str, Array]:
+        """What was asked for, by name."""
+        values = dict(run.values)
+        if "output" in capture:
+            values["output"] = wide(channels_last(output, run.axes["output"]))
+        if "scores" in capture:
+            scores = output if run.heads is None else run.heads.scores(output)[0]
+            values["scores"] = wide(channels_last(scores, run.axes["scores"]))
+        return {name: values[name] for name in capture}
 
 
-def _slopes(value: torch.Tensor, leaves: list[torch.Tensor]) -> Sequence[Any]:
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Where PyTorch's refusal to differentiate a network is said in our words."""
     try:
-        return torch.autograd.grad(value, leaves, allow_unused=True)
+        yield
     except RuntimeError as error:
-        if "inplace operation" not in str(error):
+        if not any(words in str(error) for words in REFUSALS):
             raise
         raise CapabilityError(
-            "This network cannot be differentiated in PyTorch: an in-place operation overwrites an activation that "
-            f"its gradient needs. Write that operation out of place, or use occlusion. PyTorch says: {error}"
+            "This network cannot be differentiated in PyTorch: an operation in place, or one with out=, overwrites "
+            f"what its gradient needs. Write it out of place, or use occlusion. PyTorch says: {error}"
         ) from error
-
-
-def _last(tensor: torch.Tensor, already: bool) -> torch.Tensor:
-    return tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 and not already else tensor
-
-
-def _first(tensor: torch.Tensor, already: bool) -> torch.Tensor:
-    return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 and not already else tensor
-
-
-def _wide(tensor: torch.Tensor) -> torch.Tensor:
-    """Half-precision values as float32: NumPy knows no bfloat16, and scores deserve it."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def _layer(name: str, module: nn.Module, seen: torch.Tensor) -> Layer:
-    composed = any(True for _ in module.children())
-    return Layer(name, kind_of(type(module).__name__, composed), tuple(seen.shape[1:]), type(module).__name__)
 
 
 def _notes(output: torch.Tensor, head: Head) -> tuple[str, ...]:
     if head == "linear" and output.ndim == 2 and output.shape[1] > 1:
         total = output.sum(dim=1)
         if bool((output >= 0).all()) and bool((total - 1).abs().max() < 1e-3):
-            return (
-                "The output sums to 1, but no softmax was recognised: the scores explained are probabilities.",
-            )
+            return ("The output sums to 1, but no softmax was recognised: the scores explained are probabilities.",)
     return ()
 
 
@@ -283,39 +250,6 @@ def _no_relu(rule: Any, layers: Mapping[str, Layer]) -> str:
     )
 
 
-def _tensor_of(output: Any) -> Any:
-    """The tensor of an output: itself, "logits", or the first one in a tuple, dictionary or dataclass."""
-    if isinstance(output, torch.Tensor):
-        return output
-    if isinstance(output, Mapping):
-        return _tensor_of(output["logits"]) if "logits" in output else _first_tensor(output.values())
-    if isinstance(output, tuple | list):
-        return _first_tensor(output)
-    if is_dataclass(output):
-        items = {f.name: getattr(output, f.name) for f in fields(output)}
-        return _tensor_of(items)
-    return None
-
-
-def _first_tensor(items: Any) -> Any:
-    return next((found for item in items if (found := _tensor_of(item)) is not None), None)
-
-
-def _with_tensor(output: Any, tensor: torch.Tensor) -> Any:
-    """The same output with its tensor replaced."""
-    old = _tensor_of(output)
-    if output is old:
-        return tensor
-    if isinstance(output, Mapping):
-        changed = {k: _with_tensor(v, tensor) if _tensor_of(v) is old else v for k, v in output.items()}
-        return type(output)(**changed) if is_dataclass(output) else type(output)(changed)  # type: ignore[call-arg]
-    if isinstance(output, tuple | list):
-        items = [_with_tensor(item, tensor) if _tensor_of(item) is old else item for item in output]
-        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
-    items_ = {f.name: getattr(output, f.name) for f in fields(output)}
-    return replace(output, **{k: _with_tensor(v, tensor) for k, v in items_.items() if _tensor_of(v) is old})
-
-
 def _mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(tree, Mapping):
         return {name: _mapped(branch, function) for name, branch in tree.items()}
@@ -323,6 +257,4 @@ def _mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def _flat(tree: Any) -> list[Any]:
-    return (
-        [leaf for branch in tree.values() for leaf in _flat(branch)] if isinstance(tree, Mapping) else [tree]
-    )
+    return [leaf for branch in tree.values() for leaf in _flat(branch)] if isinstance(tree, Mapping) else [tree]

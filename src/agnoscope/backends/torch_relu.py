@@ -1,67 +1,125 @@
-"""Changed gradients of ReLUs in PyTorch, and the softmax at the end: both are seen as operations, not modules.
+"""Changed gradients of ReLUs in PyTorch, seen as operations and not as modules.
 
 A function mode sees `F.relu`, `Tensor.relu_`, `clamp(min=0)` and their kin wherever they are called, so that a
 functional ReLU is treated like a module.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import torch
-from torch.nn import functional as F  # noqa: N812
 from torch.overrides import TorchFunctionMode
 
-from agnoscope.model import Head, ReluRule
+from agnoscope.model import ReluRule
 
 aten = torch.ops.aten
 
-RELU = {
-    F.relu,
-    F.relu_,
-    torch.relu,
-    torch.relu_,
-    torch.Tensor.relu,
-    torch.Tensor.relu_,
-    aten.relu.default,
-    aten.relu_.default,
-}
-RELU6 = {F.relu6, aten.relu6.default}
-HARDTANH = {F.hardtanh, F.hardtanh_, aten.hardtanh.default, aten.hardtanh_.default}
-CLAMP = {
-    *(torch.clamp, torch.clamp_, torch.clip, torch.clip_, torch.clamp_min, torch.clamp_min_),
-    *(torch.Tensor.clamp, torch.Tensor.clamp_, torch.Tensor.clip, torch.Tensor.clip_),
-    *(torch.Tensor.clamp_min, torch.Tensor.clamp_min_),
-    *(aten.clamp.default, aten.clamp_.default, aten.clamp_min.default, aten.clamp_min_.default),
-}
-THRESHOLD = {F.threshold, F.threshold_, torch.threshold}
 
-HEADS: dict[Any, Head] = {
-    **dict.fromkeys((F.softmax, torch.softmax, torch.Tensor.softmax, torch.special.softmax), "softmax"),
-    **dict.fromkeys((F.log_softmax, torch.log_softmax, torch.Tensor.log_softmax), "softmax"),
-    **dict.fromkeys(
-        (F.sigmoid, torch.sigmoid, torch.sigmoid_, torch.Tensor.sigmoid, torch.Tensor.sigmoid_), "sigmoid"
-    ),
-    **dict.fromkeys((torch.special.expit, F.logsigmoid), "sigmoid"),
+def operation(function: Any) -> tuple[str, bool]:
+    """The name that an operation has in every dress, and whether it works in place.
+
+    `F.relu`, `torch.relu_`, `Tensor.relu` and `aten.relu.default` are all "relu".
+    """
+    name = getattr(function, "__name__", "").partition(".")[0]
+    return name.strip("_"), name.endswith("_") and not name.endswith("__")
+
+
+class Cut(NamedTuple):
+    """What a call of a ReLU does: cut `x` off below at 0 and above at `high`, and write that `into` a tensor."""
+
+    x: torch.Tensor
+    high: float | None
+    into: torch.Tensor | None
+
+
+_Bounds: TypeAlias = tuple[Any, Any, Any, Any]
+"""What is cut off, its lowest and highest value, and the tensor written to."""
+
+
+def _relu(input: Any, inplace: bool = False) -> _Bounds:
+    return input, 0, None, input if inplace else None
+
+
+def _relu6(input: Any, inplace: bool = False) -> _Bounds:
+    return input, 0, 6, input if inplace else None
+
+
+def _hardtanh(input: Any, min_val: Any = -1, max_val: Any = 1, inplace: bool = False) -> _Bounds:
+    return input, min_val, max_val, input if inplace else None
+
+
+def _threshold(input: Any, threshold: Any, value: Any, inplace: bool = False) -> _Bounds:
+    return input, 0 if threshold == value == 0 else None, None, input if inplace else None
+
+
+def _clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> _Bounds:
+    return input, min, max, out
+
+
+def _maximum(input: Any, other: Any, *, out: Any = None) -> _Bounds:
+    zeros = isinstance(other, torch.Tensor) and other.shape in ((), input.shape) and not other.any()
+    return input, 0 if zeros else None, None, out
+
+
+SIGNATURES: Final[dict[str, Callable[..., _Bounds]]] = {
+    "relu": _relu,
+    "relu6": _relu6,
+    "hardtanh": _hardtanh,
+    "threshold": _threshold,
+    **dict.fromkeys(("clamp", "clip", "clamp_min"), _clamp),
+    **dict.fromkeys(("maximum", "fmax", "max"), _maximum),
 }
-TRANSPARENT = {
-    *(
-        torch.Tensor.view,
-        torch.Tensor.reshape,
-        torch.Tensor.squeeze,
-        torch.Tensor.flatten,
-        torch.Tensor.contiguous,
-    ),
-    *(torch.Tensor.float, torch.Tensor.double, torch.Tensor.to, torch.Tensor.clone, torch.Tensor.detach),
-    *(
-        torch.reshape,
-        torch.squeeze,
-        torch.flatten,
-        torch.clone,
-        torch.detach,
-        F.dropout,
-        torch.Tensor.unsqueeze,
-    ),
-}
+
+
+def cut_of(function: Any, args: Any, kwargs: Any) -> Cut | None:
+    """What a call cuts off, or None where it is no ReLU."""
+    name, in_place = operation(function)
+    if name not in SIGNATURES:
+        return None
+    try:
+        x, low, high, into = SIGNATURES[name](*args, **kwargs)
+    except TypeError:  # a call of another kind, or one that the operation itself will refuse
+        return None
+    low, high = _number(low), _number(high)
+    if low != 0 or not (high is None or (isinstance(high, float) and high > 0)) or not x.is_floating_point():
+        return None
+    return Cut(x, high, x if in_place else into)
+
+
+def _number(bound: Any) -> Any:
+    """A bound as a number, if it is one: 6, or a tensor of one element."""
+    single = isinstance(bound, int | float) or (isinstance(bound, torch.Tensor) and bound.numel() == 1)
+    return float(bound) if single else bound
+
+
+class ReluMode(TorchFunctionMode):
+    """Gives every ReLU that runs the changed rule, and counts them."""
+
+    def __init__(self, rule: ReluRule, xp: Any) -> None:
+        super().__init__()
+        self.rule, self.xp, self.met, self._aside = rule, xp, 0, False
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Where operations are no part of the network, as those of a patch."""
+        self._aside = True
+        try:
+            yield
+        finally:
+            self._aside = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        cut = None if self._aside else cut_of(func, args, kwargs)
+        if cut is None:
+            return func(*args, **kwargs)
+        self.met += 1
+        if cut.into is None:
+            return _relu_by_rule(cut.x, self.rule, cut.high, self.xp)
+        # The backward pass reads what went in, which is about to be overwritten.
+        y = _relu_by_rule(cut.x.clone(), self.rule, cut.high, self.xp)
+        return (cut.into if cut.into.shape == y.shape else cut.into.resize_(y.shape)).copy_(y)
 
 
 class _Relu(torch.autograd.Function):
@@ -94,95 +152,3 @@ _relu_by_rule: Callable[..., Any] = _Relu.apply  # untyped in torch
 def _plain(g: Any, x: Any, high: float | None) -> Any:
     """The gradient of a ReLU on its open window, in one fused operation."""
     return aten.threshold_backward(g, x, 0) if high is None else aten.hardtanh_backward(g, x, 0.0, high)
-
-
-class ReluMode(TorchFunctionMode):
-    """Gives every ReLU that runs the changed rule, and counts them."""
-
-    def __init__(self, rule: ReluRule, xp: Any) -> None:
-        super().__init__()
-        self.rule, self.xp, self.met = rule, xp, 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        cut = relu_of(func, args, kwargs)
-        if cut is None:
-            return func(*args, **kwargs)
-        self.met += 1
-        x, high, in_place = cut
-        if in_place:
-            return x.copy_(_relu_by_rule(x.clone(), self.rule, high, self.xp))
-        return _relu_by_rule(x, self.rule, high, self.xp)
-
-
-def relu_of(func: Any, args: Any, kwargs: Any) -> tuple[Any, float | None, bool] | None:
-    """Whether a call is a ReLU: its input, where it is cut off, and whether it works in place."""
-    try:
-        groups = (
-            (RELU, _relu),
-            (RELU6, _relu6),
-            (HARDTANH, _hardtanh),
-            (CLAMP, _clamp),
-            (THRESHOLD, _threshold),
-        )
-        bounds = next((signature(*args, **kwargs) for group, signature in groups if func in group), None)
-    except TypeError:  # a call that the operation itself will refuse
-        return None
-    if bounds is None:
-        return None
-    x, low, high, in_place = bounds
-    numbers = isinstance(low, int | float) and isinstance(high, int | float | None)
-    if not numbers or low != 0 or not x.is_floating_point():
-        return None
-    name = getattr(func, "__name__", "").removesuffix(".default")
-    return x, None if high is None else float(high), in_place or name.endswith("_")
-
-
-def _relu(input: Any, inplace: bool = False) -> tuple[Any, Any, Any, bool]:
-    return input, 0, None, inplace
-
-
-def _relu6(input: Any, inplace: bool = False) -> tuple[Any, Any, Any, bool]:
-    return input, 0, 6.0, inplace
-
-
-def _hardtanh(
-    input: Any, min_val: Any = -1.0, max_val: Any = 1.0, inplace: bool = False
-) -> tuple[Any, Any, Any, bool]:
-    return input, min_val, max_val, inplace
-
-
-def _clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> tuple[Any, Any, Any, bool]:
-    return input, min if out is None else None, max, False
-
-
-def _threshold(input: Any, threshold: Any, value: Any, inplace: bool = False) -> tuple[Any, Any, Any, bool]:
-    return input, 0 if threshold == value == 0 else None, None, inplace
-
-
-class HeadMode(TorchFunctionMode):
-    """Remembers what went into each softmax and sigmoid, to find the scores of which the output was made."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # The results are kept alive beside their identity, which Python would otherwise give away again.
-        self._made: dict[int, tuple[Any, Any, Head]] = {}
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        source = args[0] if args else kwargs.get("input")
-        if func in HEADS:
-            # An in-place sigmoid would overwrite its own input.
-            kept = source.clone() if getattr(func, "__name__", "").endswith("_") else source
-            result = func(*args, **kwargs)
-            self._made[id(result)] = (result, kept, HEADS[func])
-            return result
-        result = func(*args, **kwargs)
-        if func in TRANSPARENT and id(source) in self._made and isinstance(result, torch.Tensor):
-            self._made[id(result)] = (result, *self._made[id(source)][1:])
-        return result
-
-    def scores(self, output: Any) -> tuple[Any, Head]:
-        """The values before the softmax or sigmoid that made the output, and which it was."""
-        _, scores, head = self._made.get(id(output), (None, output, "linear"))
-        return scores, head

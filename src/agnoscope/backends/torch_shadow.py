@@ -1,18 +1,29 @@
 """A shadow of the user's module: a copy that shares its weights and carries our hooks, so that theirs never does.
 
 Parameters and buffers of the shadow are detached views of the user's tensors: updates in place are followed,
-nothing is stored twice, and no gradient can reach the user's `.grad`.
+nothing is stored twice, and no gradient can reach the user's `.grad`. What is not an update in place, such as
+`.double()` or another layer put in, makes the shadow stale, and it is cast again.
 """
 
 import copy
+import operator
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from types import FunctionType
+from typing import Any, Final, TypeAlias, final
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
-Hook = Callable[[nn.Module, Any, Any], Any]
+from agnoscope.errors import ModelError
+
+Hook: TypeAlias = Callable[[str, nn.Module, Any, Any], Any]
+"""A forward hook that is told the module's name, too."""
+
+_BORROWING: Final = threading.RLock()
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -26,12 +37,80 @@ def unwrap(network: nn.Module) -> nn.Module:
             return network
 
 
-def shadow_of(network: nn.Module) -> nn.Module | None:
-    """A copy in evaluation mode that shares the weights, or None where a module cannot be copied.
+@final
+class Shadow:
+    """What runs in place of the user's module.
 
-    A module with its own `forward` in its `__dict__` counts as such: the copy would call the original.
+    A module that cannot be copied is borrowed instead: it gets our hooks for as long as a run takes.
+
+    Attributes:
+        contiguous: whether the module relies on PyTorch's own order in memory, as one does that calls `view`.
     """
-    if any("forward" in vars(module) for module in network.modules()):
+
+    def __init__(self, network: nn.Module, hook: Hook, ours: bool) -> None:
+        """Cast the shadow.
+
+        Args:
+            network: the user's module.
+            hook: to be called after each module inside, where it can be.
+            ours: whether the module was made for us alone, so that it needs no shadow.
+
+        Raises:
+            ModelError: it has no weights yet.
+        """
+        self._network, self._hook, self._ours = network, hook, ours
+        self.contiguous = False
+        self._cast()
+
+    def refresh(self) -> bool:
+        """Cast the shadow again if the user's module is no longer what was copied; tells whether it did."""
+        if self._stamp is None or self._stamp.still_fits(self._network):
+            return False
+        self._cast()
+        return True
+
+    def ready(self) -> AbstractContextManager[nn.Module]:
+        """The module, in evaluation mode and with our hooks."""
+        return _borrowed(self._network, self._hook) if self._module is None else nullcontext(self._module)
+
+    def _cast(self) -> None:
+        _check(self._network)
+        stamp = None if self._ours else _Stamp(self._network)
+        copied = self._network.requires_grad_(False) if self._ours else _copy(self._network)
+        if copied is not None:
+            for name, module in _hookable(copied):
+                module.register_forward_hook(partial(self._hook, name))
+        self._module, self._stamp = copied, None if copied is None else stamp
+
+
+class _Stamp:
+    """By what one sees that a module was changed otherwise than in place: its parts, and where the weights lie."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._parts, self._places = _parts(network)
+
+    def still_fits(self, network: nn.Module) -> bool:
+        """Whether the module has the same parts, and weights at the same places."""
+        parts, places = _parts(network)
+        same = len(parts) == len(self._parts) and all(map(operator.is_, parts, self._parts))
+        # Those made under inference_mode were copied, so that updates cannot be followed.
+        return same and places == self._places and not any(map(_is_inference, parts))
+
+
+def _parts(network: nn.Module) -> tuple[list[Any], list[int]]:
+    parts: list[Any] = []
+    places = []
+    for module in network.modules():
+        tensors = [*module._parameters.values(), *module._buffers.values()]
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        parts += [module, *tensors, *hooks, *(value for name, value in vars(module).items() if name != "training")]
+        places += [tensor.data_ptr() for tensor in tensors if tensor is not None]
+    return parts, places
+
+
+def _copy(network: nn.Module) -> nn.Module | None:
+    """A copy in evaluation mode that shares the weights, or None where a module cannot be copied."""
+    if any(isinstance(module, torch.jit.ScriptModule) or _closes_over_module(module) for module in network.modules()):
         return None
     memo: dict[int, Any] = {}
     for module in network.modules():
@@ -45,7 +124,16 @@ def shadow_of(network: nn.Module) -> nn.Module | None:
         return None
     for module in shadow.modules():
         vars(module).pop("_compiled_call_impl", None)  # compiled for the user's module, and blind to hooks
+        for name, child in module.named_children():
+            module._modules[name] = unwrap(child)
     return shadow.eval()
+
+
+def _closes_over_module(module: nn.Module) -> bool:
+    """Whether a function in an attribute would make a copy call the original."""
+    functions = [value for value in vars(module).values() if isinstance(value, FunctionType)]
+    cells = [cell for function in functions for cell in function.__closure__ or ()]
+    return "forward" in vars(module) or any(isinstance(cell.cell_contents, nn.Module) for cell in cells)
 
 
 def _view(tensor: torch.Tensor) -> torch.Tensor:
@@ -54,31 +142,53 @@ def _view(tensor: torch.Tensor) -> torch.Tensor:
     return nn.Parameter(view, requires_grad=False) if isinstance(tensor, nn.Parameter) else view
 
 
-def same_storage(network: nn.Module, shadow: nn.Module) -> bool:
-    """Whether the shadow still looks at the user's weights; `.to(device)` and `param.data = …` break that."""
-    mine = [tensor.data_ptr() for tensor in _tensors(shadow)]
-    return mine == [tensor.data_ptr() for tensor in _tensors(network)] or any(
-        tensor.is_inference() for tensor in _tensors(network)
-    )
+def _is_inference(part: Any) -> bool:
+    return isinstance(part, torch.Tensor) and part.is_inference()
 
 
-def _tensors(network: nn.Module) -> Iterator[torch.Tensor]:
-    yield from network.parameters()
-    yield from network.buffers()
+def _check(network: nn.Module) -> None:
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        if nn.parameter.is_lazy(tensor):
+            raise ModelError(f"The weight {name!r} has no shape yet: run the network once before it is explained.")
+        if tensor.is_meta:
+            raise ModelError(
+                f"The weight {name!r} is on the 'meta' device, without values: load the network's weights first."
+            )
+
+
+def _hookable(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules whose outputs are activations; a parametrization's is a weight, and scripted ones take no hook."""
+    for name, module in network.named_modules():
+        inside = "parametrizations" in name.split(".")
+        if name and not inside and not isinstance(module, torch.jit.ScriptModule):
+            yield name, module
 
 
 @contextmanager
-def borrowed(network: nn.Module, hook: Hook) -> Iterator[None]:
-    """Hooks and evaluation mode on the user's own module, for as long as one run takes."""
-    modes = [(module, module.training) for module in network.modules()]
+def _borrowed(network: nn.Module, hook: Hook) -> Iterator[nn.Module]:
+    """The user's own module, with hooks and in evaluation mode, for as long as one run takes."""
     handles = []
-    try:
-        for module, _ in modes:
-            module.training = False
-            handles.append(module.register_forward_hook(hook))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, training in modes:
-            module.training = training
+    with _BORROWING:
+        # A frozen ScriptModule has no mode.
+        training = [module for module in network.modules() if getattr(module, "training", False)]
+        try:
+            for module in training:
+                module.training = False
+            for name, module in _hookable(network):
+                handles.append(module.register_forward_hook(partial(hook, name)))
+            yield network
+        finally:
+            for handle in handles:
+                handle.remove()
+            for module in training:
+                module.training = True
+
+
+def type_of(module: nn.Module) -> str:
+    """The name of a module's class, before any parametrization or export."""
+    named = getattr(module, "type_name", None)  # of a module in an exported program
+    if callable(named) and (name := named()):
+        return str(name).rpartition(".")[2]
+    if parametrize.is_parametrized(module):
+        return parametrize.type_before_parametrizations(module).__name__
+    return type(module).__name__

@@ -8,12 +8,14 @@ door for the inputs, makes the automatic choices visible, and checks what came o
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from importlib.metadata import version
 from typing import Any, ClassVar, Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.answers import first_answers
 from agnoscope.errors import NonFiniteError, OptionError
 from agnoscope.explanation import Explanation, Provenance, Reduction
 from agnoscope.images import ImageLike, load
@@ -145,12 +147,12 @@ class Explainer(ABC):
             space=bound.space,
             scores=tuple(float(score) for score in found.scores),
             backend=model.backend,
-            versions={"agnoscope": version("agnoscope"), **model.versions},
+            versions={"agnoscope": _own_version(), **model.versions},
             input=asdict(model.spec),
             batch_size=chunk,
             layer=getattr(settled, "layer", None),
             automatic=tuple(name for name, chosen in automatic.items() if chosen),
-            answers=() if found.output is None else first_answers(found.output, model.labels),
+            answers=_answers(model, size, found.output),
             warnings=(
                 *model.outline(size).notes,
                 *settled.doubts(model, size),
@@ -218,28 +220,17 @@ def chunks(count: int, size: int) -> Iterator[tuple[NDArray[np.intp], int]]:
 
 def comfortable_batch(model: Model, size: tuple[int, int]) -> int:
     """How many images keep the network's largest activation below 32 MiB; between 1 and 64."""
-    shapes = [layer.shape for layer in model.layers(size).values()] or [(*size, 3)]
-    largest = max(int(np.prod(shape)) for shape in shapes) * np.dtype(model.dtype).itemsize
-    return int(np.clip(COMFORT // max(largest, 1), 1, 64))
+    numbers = max(model.outline(size).largest, 3 * size[0] * size[1])
+    return int(np.clip(COMFORT // (numbers * np.dtype(model.dtype).itemsize), 1, 64))
 
 
-def first_answers(
-    output: NDArray[Any], labels: tuple[str, ...] | None, most: int = 3
+def _answers(
+    model: Model, size: tuple[int, int], output: NDArray[Any] | None
 ) -> tuple[tuple[tuple[str, float], ...], ...]:
-    """The network's first answers for each image, with their scores before the softmax.
-
-    A network of one unit answers class 1 or its complement; outputs with more axes have no such answers.
-    """
-    if output.ndim > 2:
+    if output is None:
         return ()
-    table = output.reshape(len(output), -1)
-    if table.shape[1] == 1:
-        table = np.concatenate([-table, table], axis=1)
-    best = np.argsort(-table, axis=1, kind="stable")[:, :most]
-    return tuple(
-        tuple((labels[c] if labels else str(c), float(row[c])) for c in chosen)
-        for row, chosen in zip(table, best.tolist(), strict=True)
-    )
+    rows = first_answers(output, model.outline(size).head, model.labels)
+    return tuple(tuple((answer.label, answer.score) for answer in row) for row in rows)
 
 
 def check_finite(model: Model, images: NDArray[Any], found: Attribution) -> None:
@@ -249,9 +240,7 @@ def check_finite(model: Model, images: NDArray[Any], found: Attribution) -> None
         NonFiniteError: values, scores or the network's output are not finite.
     """
     arrays = [found.values, found.scores, *([] if found.output is None else [found.output])]
-    bad = next(
-        (i for i in range(len(images)) if not all(np.isfinite(array[i]).all() for array in arrays)), None
-    )
+    bad = next((i for i in range(len(images)) if not all(np.isfinite(array[i]).all() for array in arrays)), None)
     if bad is None:
         return
     image = images[bad : bad + 1]
@@ -260,9 +249,7 @@ def check_finite(model: Model, images: NDArray[Any], found: Attribution) -> None
     if layers:
         values = model.compile(_capture_program, tuple(layers))(image)
         guilty = next((name for name in layers if not np.isfinite(values[name]).all()), None)
-    where = (
-        f"layer {guilty!r} is the first to have it" if guilty else "it arises in the gradient, not in a layer"
-    )
+    where = f"layer {guilty!r} is the first to have it" if guilty else "it arises in the gradient, not in a layer"
     raise NonFiniteError(
         f"The network gives NaN or infinity for image {bad + 1}, although the image is finite: {where}. "
         "Look for NaN in its weights, or for numbers beyond its dtype."
@@ -279,6 +266,11 @@ def _emptiness(values: NDArray[Any], names: tuple[str, ...], reduction: Reductio
             yield f"{name}: every value is zero; the target does not depend on what this method looks at."
         elif reduction == "positive" and value.max() <= 0:
             yield f"{name}: nothing speaks for the target here; every value is negative."
+
+
+@cache
+def _own_version() -> str:
+    return version("agnoscope")
 
 
 def _silent(done: int, total: int) -> None:

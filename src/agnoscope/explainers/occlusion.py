@@ -43,26 +43,17 @@ class Occlusion(Explainer):
 
     def settle(self, model: Model, size: tuple[int, int]) -> Self:
         window = _pair("window", self.window if self.window is not None else max(1, round(min(size) / 7)))
-        stride = _pair(
-            "stride", self.stride if self.stride is not None else tuple(max(1, w // 2) for w in window)
-        )
+        stride = _pair("stride", self.stride if self.stride is not None else tuple(max(1, w // 2) for w in window))
         if window[0] > size[0] or window[1] > size[1]:
-            raise OptionError(
-                f"The window {window} is larger than the image {size} (height, width): make it smaller."
-            )
+            raise OptionError(f"The window {window} is larger than the image {size} (height, width): make it smaller.")
         if stride[0] > window[0] or stride[1] > window[1]:
             raise OptionError(f"The stride {stride} is larger than the window {window} and would leave gaps.")
         if isinstance(self.fill, str) and self.fill not in ("mean", "blur"):
-            raise OptionError(
-                f"fill={self.fill!r} is unknown: use 'mean', 'blur', a number or one per channel."
-            )
+            raise OptionError(f"fill={self.fill!r} is unknown: use 'mean', 'blur', a number or one per channel.")
         if not isinstance(self.fill, str):
             colour = np.atleast_1d(np.asarray(self.fill, dtype=np.float64))
             low, high = model.spec.bounds
-            if (
-                colour.shape not in ((1,), (model.spec.depth,))
-                or not ((low <= colour) & (colour <= high)).all()
-            ):
+            if colour.shape not in ((1,), (model.spec.depth,)) or not ((low <= colour) & (colour <= high)).all():
                 raise OptionError(
                     f"fill={self.fill!r} must be one number or {model.spec.depth}, within ({low:g}, {high:g})."
                 )
@@ -128,9 +119,7 @@ def _pair(name: str, given: Any) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
-def _score_program(
-    model: Model, formula: Formula, images: Array, arrays: Mapping[str, Any]
-) -> dict[str, Array]:
+def _score_program(model: Model, formula: Formula, images: Array, arrays: Mapping[str, Any]) -> dict[str, Array]:
     values = model.run(images, formula.needs)
     output = {"output": values["scores"]} if "scores" in values else {}
     return {"scores": formula(model.xp, values, arrays), **output}
