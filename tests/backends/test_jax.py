@@ -106,9 +106,9 @@ class Net(linen.Module):
 
 def linen_net(module=None, **kwargs):
     module = module or Net()
-    variables = module.init(jax.random.key(0), X, **kwargs)
+    variables = jax.jit(lambda key: module.init(key, X, **kwargs))(jax.random.key(0))
     noise = np.random.default_rng(1)
-    return module, jax.tree.map(lambda w: w + 0.1 * noise.uniform(size=w.shape).astype(w.dtype), variables)
+    return module, jax.tree.map(lambda w: w + 0.1 * noise.uniform(size=w.shape).astype(np.float32), variables)
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_the_gradient_at_a_layer_equals_jax_grad(net):
 
     outside = [name for name in at if not name.startswith("scanned")]  # in a scan the tap would serve both steps
     taps = {name: jnp.zeros_like(found["layers"][name]) for name in outside}
-    layers, images = jax.grad(total, argnums=(0, 1))(taps, X)
+    layers, images = jax.jit(jax.grad(total, argnums=(0, 1)))(taps, X)
     close(found["images"], images, 2e-6)
     for name in outside:
         close(found["layers"][name], layers[name], 2e-6)
@@ -247,11 +247,12 @@ def test_images_are_prepared_inside(net):
     module, variables = net
     model = explained(module, variables, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), channels="BGR")
 
+    @jax.jit
     def total(x):
         return module.apply(variables, (x[..., ::-1] - np.array([0.1, 0.2, 0.3])) / np.array([0.5, 0.6, 0.7]), False)
 
     close(captured(model, "output")["output"], total(X), 2e-6)
-    close(slopes(model)["images"], jax.grad(lambda x: total(x)[:, 0].sum())(X), 5e-6)
+    close(slopes(model)["images"], jax.jit(jax.grad(lambda x: total(x)[:, 0].sum()))(X), 5e-6)
 
 
 def test_bare_params_are_variables_too():
@@ -653,7 +654,7 @@ def test_relus_beside_a_normalisation_are_the_only_ones_changed():
             return linen.Dense(2)(linen.LayerNorm()(x).mean(axis=(1, 2)))
 
     _, variables = linen_net(Mixed(jax.nn.relu))
-    expected = jax.grad(lambda x: Mixed(guided).apply(variables, x)[:, 0].sum())(X)
+    expected = jax.jit(jax.grad(lambda x: Mixed(guided).apply(variables, x)[:, 0].sum()))(X)
     found = slopes(explained(Mixed(jax.nn.relu), variables).with_relu("guided"))["images"]
     close(found, expected, 1e-5)
     plain = slopes(explained(Mixed(jax.nn.relu), variables))["images"]

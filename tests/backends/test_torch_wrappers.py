@@ -58,7 +58,11 @@ def parallel_inside(network):
     return network
 
 
-WRAPPINGS = (compiled, compiled_in_place, compiled_inside, nn.DataParallel, parallel_inside)
+def compiled_in_place_and_uncopyable(network):
+    return compiled_in_place(with_lock(network))
+
+
+WRAPPINGS = (compiled, compiled_in_place, compiled_inside, nn.DataParallel, parallel_inside, compiled_in_place_and_uncopyable)
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS, ids=lambda wrapping: wrapping.__name__)
@@ -251,8 +255,7 @@ def exported(network, batch=torch.export.Dim.DYNAMIC):
 
 
 def test_an_exported_program_is_seen_like_the_module_that_it_was():
-    program = exported(nn.Sequential(OrderedDict(as_module(deep_network()).named_children()), nn.Softmax(dim=1))) if 0 else exported(as_module(deep_network()))
-    model = ag.wrap(program, backend="torch")
+    model = ag.wrap(exported(as_module(deep_network())), backend="torch")
     layers = model.layers(SIZE)
     assert list(layers) == list(deep_network().layers)
     assert (layers["conv2"].kind, layers["conv2"].type, layers["relu2"].kind) == ("conv", "Conv2d", "relu")
@@ -268,6 +271,6 @@ def test_the_softmax_of_an_exported_program_is_recognised():
 
 
 def test_an_exported_program_of_fixed_shape_says_so():
-    model = ag.wrap(exported(as_module(deep_network()), batch=None), backend="torch")
+    model = ag.wrap(exported(as_module(deep_network()), batch=torch.export.Dim.STATIC), backend="torch")
     with pytest.raises(ag.ModelError, match="exported for one shape of input"):
         ag.Saliency()(model, X, 1)

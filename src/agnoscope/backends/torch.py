@@ -4,6 +4,7 @@ The hooks are always there and do nothing unless their thread is inside a run of
 thread-local. So the user's module is never touched, and runs in several threads do not meet.
 """
 
+import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
@@ -53,7 +54,7 @@ class TorchModel(Model):
     def __init__(self, network: Any, spec: InputSpec, labels: Sequence[str] | None) -> None:
         super().__init__(spec, labels)
         exported = isinstance(network, torch.export.ExportedProgram)
-        self.network: nn.Module = torch.export.unflatten(network) if exported else unwrap(network)
+        self.network: nn.Module = _module_of(network) if exported else unwrap(network)
         self.xp = array_api_compat.torch
         self.versions = MappingProxyType({"torch": torch.__version__})
         if isinstance(self.network, torch.jit.ScriptModule):
@@ -204,6 +205,13 @@ class TorchModel(Model):
                 output = network(x)
             except StopRun:
                 return None
+            except RuntimeError as error:
+                if "Expected input at" not in str(error):
+                    raise
+                raise ModelError(
+                    "The program was exported for one shape of input: export it with a dynamic first dimension "
+                    f"(torch.export.Dim.DYNAMIC), or give the batch_size that it has. PyTorch says: {error}"
+                ) from error
         tensor = tensor_of(output)
         if tensor is None:
             raise ModelError(f"The network returns a {type(output).__name__} in which there is no tensor.")
@@ -218,6 +226,12 @@ class TorchModel(Model):
             scores = output if run.heads is None else run.heads.scores(output)[0]
             values["scores"] = wide(channels_last(scores, run.axes["scores"]))
         return {name: values[name] for name in capture}
+
+
+def _module_of(program: torch.export.ExportedProgram) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's, about its own code
+        return torch.export.unflatten(program)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class Run:
     def meet(self, name: str, module: nn.Module, tensor: torch.Tensor, layout: LayoutMode) -> None:
         """Note a layer of a recorded run."""
         self.axes[name] = axis = layout.axis(tensor)
-        composed = any(True for _ in module.children())
+        composed = any(child != "parametrizations" for child, _ in module.named_children())
         type_name = type_of(module)
         shape = tuple(channels_last(tensor, axis).shape[1:])
         self.met[name] = Layer(name, kind_of(type_name, composed), shape, type_name)

@@ -110,23 +110,22 @@ def _parts(network: nn.Module) -> tuple[list[Any], list[int]]:
 
 def _copy(network: nn.Module) -> nn.Module | None:
     """A copy in evaluation mode that shares the weights, or None where a module cannot be copied."""
-    if any(isinstance(module, torch.jit.ScriptModule) or _closes_over_module(module) for module in network.modules()):
+    wrappers = [module for module in network.modules() if unwrap(module) is not module]
+    modules = [module for module in network.modules() if module not in wrappers]
+    if any(isinstance(module, torch.jit.ScriptModule) or _closes_over_module(module) for module in modules):
         return None
     memo: dict[int, Any] = {}
-    for module in network.modules():
+    for module in modules:
         # Parameters and buffers, and derived tensors such as weight_norm leaves behind, which refuse a deep copy.
         for tensor in [*module._parameters.values(), *module._buffers.values(), *vars(module).values()]:
             if isinstance(tensor, torch.Tensor):
                 memo[id(tensor)] = _view(tensor)
     try:
-        shadow = copy.deepcopy(network, memo)
+        for wrapper in wrappers:
+            memo[id(wrapper)] = copy.deepcopy(unwrap(wrapper), memo)
+        return copy.deepcopy(network, memo).eval()
     except Exception:  # locks, open files, generators: whatever a user's module holds
         return None
-    for module in shadow.modules():
-        vars(module).pop("_compiled_call_impl", None)  # compiled for the user's module, and blind to hooks
-        for name, child in module.named_children():
-            module._modules[name] = unwrap(child)
-    return shadow.eval()
 
 
 def _closes_over_module(module: nn.Module) -> bool:
@@ -171,9 +170,12 @@ def _borrowed(network: nn.Module, hook: Hook) -> Iterator[nn.Module]:
     with _BORROWING:
         # A frozen ScriptModule has no mode.
         training = [module for module in network.modules() if getattr(module, "training", False)]
+        compiled = [(module, call) for module in network.modules() if (call := vars(module).get("_compiled_call_impl"))]
         try:
             for module in training:
                 module.training = False
+            for module, _ in compiled:
+                module._compiled_call_impl = None  # every change of hooks would compile it anew
             for name, module in _hookable(network):
                 handles.append(module.register_forward_hook(partial(hook, name)))
             yield network
@@ -182,6 +184,8 @@ def _borrowed(network: nn.Module, hook: Hook) -> Iterator[nn.Module]:
                 handle.remove()
             for module in training:
                 module.training = True
+            for module, call in compiled:
+                module._compiled_call_impl = call
 
 
 def type_of(module: nn.Module) -> str:

@@ -13,8 +13,8 @@ from agnoscope.render.colour import Scale, paint, table
 
 ALPHA: Final = 0.8
 GRAY: Final = 0.85
-# Below 1, so that half of the largest value is already well seen; lower still, noise around 0 would be.
-RISE: Final = 0.7
+# A little below 1, so that middling values are well seen; lower still, noise around 0 would be a haze.
+RISE: Final = 0.85
 # Of red, green and blue in brightness, by ITU-R BT.601.
 LUMA: Final = (0.299, 0.587, 0.114)
 
