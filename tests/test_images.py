@@ -69,7 +69,7 @@ MODES: dict[str, tuple[Callable[[], Image.Image], NDArray[Any]]] = {
         lambda: Image.merge("LA", [Image.fromarray(GRAY), Image.new("L", (6, 4), 0)]),
         np.full((4, 6, 3), 255),
     ),
-    "I;16": (lambda: Image.fromarray(GRAY.astype(np.uint16) * 257), np.stack([GRAY] * 3, axis=-1)),
+    "I;16": (lambda: Image.fromarray((GRAY * 257.0).clip(100).astype(np.uint16) - 100), np.stack([GRAY] * 3, axis=-1)),
 }
 
 
@@ -164,7 +164,8 @@ def test_tensors_are_taken_with_the_axes_of_their_framework(framework: str) -> N
     make = partial(tensors, framework)
     for given in (make(SHARES), make(SHARES[None]), [make(SHARES), PHOTO], make(PHOTO), make(PHOTO[None])):
         np.testing.assert_array_equal(load(given, RGB).images[0], SHARES)
-    np.testing.assert_array_equal(one(make(SHARES[..., :1]), L), SHARES[..., :1])
+    for spec in (L, RGB):
+        np.testing.assert_array_equal(one(make(SHARES[..., :1]), spec), SHARES[..., :1].repeat(spec.depth, axis=-1))
     np.testing.assert_allclose(one(make(SHARES, bfloat16=True)), SHARES, atol=2e-3)
     with pytest.raises(ImageError, match=r"has shape \(4, 6, 2\); the network expects 3 channels"):
         load(np.asarray(SHARES[..., :2]), RGB)
@@ -212,7 +213,11 @@ REFUSED: dict[str, tuple[Any, InputSpec, str]] = {
     "NaN": (np.where(np.indices((4, 6, 3))[0] == 2, np.nan, SHARES), RGB, r"NaN or infinity at \[2, 0, 0\]"),
     "infinity": (np.full((4, 6, 3), np.inf), RGB, "NaN or infinity"),
     "bytes as floats": (PHOTO.astype(float), RGB, r"from 0 to 255; .* within \(0, 1\)\. Divide it by 255"),
-    "normalised": (2 * SHARES - 1, RGB, r"from -1 to 1; .*already, say so: wrap\(\.\.\., bounds="),
+    "normalised": (
+        2 * SHARES - 1,
+        RGB,
+        r"within \(0, 1\)\. If they are normalised already, say so: wrap\(\.\.\., bounds=",
+    ),
     "bytes as int64": (PHOTO.astype(int), RGB, "dtype int64 .* must be uint8"),
     "RGBA array": (np.zeros((4, 6, 4), dtype=np.uint8), RGB, "whole numbers must be uint8 photos with 1 or 3"),
     "channels first": (np.moveaxis(SHARES, -1, 0), RGB, r"expects 3 channels in the last .*come first: move them"),
@@ -313,6 +318,7 @@ SPECS = {
     "caffe": InputSpec(range=(0, 255), mean=(103.939, 116.779, 123.68), channels="BGR"),
     "signed": InputSpec(range=(-1, 1)),
     "from signed": InputSpec(bounds=(-1, 1), range=(0, 1), mean=0.5, std=0.25),
+    "centred": InputSpec(mean=0.5),
     "as it is": InputSpec(),
 }
 

@@ -1,5 +1,6 @@
 """The command line. A user's mistake is one clear line and exit code 2, never a traceback."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".npz")
 
 
-class _Numbers(click.ParamType):
+class _Numbers(click.ParamType[Any]):
     """Numbers with commas or an × between them: 224, 224x320, 0.485,0.456,0.406."""
 
     name = "numbers"
@@ -164,7 +165,11 @@ def methods() -> None:
 
     table = _table("method", "what it is", "options", "from")
     for provided in plugins().specs("explainer"):
-        explainer = plugins().explainer(provided.spec.name)
+        try:
+            explainer = plugins().explainer(provided.spec.name)
+        except AgnoscopeError as error:  # one that cannot be used must not hide the others
+            table.add_row(provided.spec.name, str(error), "", provided.provider)
+            continue
         summary = (explainer.__doc__ or "").partition("\n")[0]
         options = ", ".join(field.name for field in fields(explainer))
         table.add_row(provided.spec.name, summary, options, provided.provider)
@@ -273,7 +278,7 @@ def _show(table: "Table") -> None:
 def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal, nothing in a pipe."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield _silent
         return
     from rich.console import Console
     from rich.progress import Progress
@@ -283,8 +288,14 @@ def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def _silent(done: int, total: int) -> None:
+    pass
+
+
 def main() -> None:
     """Run the command line; the entry point of the `agnoscope` script."""
+    # TensorFlow writes pages about its build before any answer; whoever wants them sets this to 0.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

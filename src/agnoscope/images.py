@@ -206,7 +206,7 @@ def _upright_rgb(picture: "Image.Image", name: str) -> "Image.Image":
         raise ImageError(_too_large(name, f"{picture.width * picture.height:,}"))
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"):  # Pillow would cut 16-bit grays off at 255 instead of scaling them
-        picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+        picture = Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))
     elif picture.mode in ("I", "F"):
         raise ImageError(f"{name} holds {picture.mode} numbers of unknown range: save it with 8 or 16 bits.")
     if picture.has_transparency_data:

@@ -46,7 +46,7 @@ def load_model(text: str, **options: Any) -> Model:
 
 def demo(name: str, **options: Any) -> Model:
     """demo:honest or demo:cheater, in the framework asked for or the first that is installed."""
-    from agnoscope.demo.networks import NAMES, load
+    from agnoscope.demo.models import NAMES, load
 
     if name not in NAMES:
         raise OptionError(f"There is no network 'demo:{name}'; there are {', '.join(f'demo:{n}' for n in NAMES)}.")

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from agnoscope.answers import class_name
 from agnoscope.errors import TargetError, nearest
-from agnoscope.model import Array, Model
+from agnoscope.model import RESERVED, Array, Model
 
 Space: TypeAlias = Literal["score", "probability"]
 TOP = -1
 """Stands for the network's first answer; found inside the compiled program."""
+FIRST = "top-1"
+"""What it is called until it is known."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +77,12 @@ class Bound:
             scores: the clean run's scores before the softmax, (images, classes); None changes nothing.
             labels: names of the classes.
         """
-        if scores is None or "index" not in self.arrays:
+        if scores is None:
             return self
-        index = self.arrays["index"]
-        flat = scores.reshape(len(index), -1)
+        flat = scores.reshape(len(self.names), -1)
         best = np.argmax(flat, axis=1) if flat.shape[1] > 1 else (flat[:, 0] > 0)
-        chosen = np.where(index == TOP, best, index).astype(np.int32)
-        names = tuple(
-            class_name(int(c), labels) if i == TOP else name
-            for c, i, name in zip(chosen, index, self.names, strict=True)
-        )
-        return replace(self, arrays={**self.arrays, "index": chosen}, names=names)
+        names = tuple(n.replace(FIRST, class_name(int(c), labels)) for n, c in zip(self.names, best, strict=True))
+        return replace(self, arrays=_frozen(self.arrays, best), names=names)
 
 
 class Target(ABC):
@@ -137,7 +134,7 @@ class ClassScore(Target):
         space: "score", before the softmax or sigmoid, or "probability", after it.
     """
 
-    index: int | str | None | tuple[int | str | None, ...] = None
+    index: int | str | tuple[int | str | None, ...] | None = None
     space: Space = "score"
 
     def bind(self, model: Model, count: int, size: tuple[int, int]) -> Bound:
@@ -153,8 +150,13 @@ class ClassScore(Target):
                 "Use a function of the run as target, for example lambda run: run['scores'][:, 0, 0, 3]."
             )
         units = outline.scores[0] if outline.scores else 1
-        index = np.array([_class_index(one, units, model.labels) for one in asked], dtype=np.int32)
-        names = tuple("top-1" if i == TOP else class_name(int(i), model.labels) for i in index)
+        classes = max(units, 2)  # one unit tells a class and its complement
+        if model.labels is not None and len(model.labels) != classes:
+            raise TargetError(
+                f"There are {len(model.labels)} labels and {classes} classes: give wrap(..., labels=...) one for each."
+            )
+        index = np.array([_class_index(one, classes, model.labels) for one in asked], dtype=np.int32)
+        names = tuple(FIRST if i == TOP else class_name(int(i), model.labels) for i in index)
         sigmoid = outline.head == "sigmoid" or units == 1
         formula = Formula(_class_score, ("scores",), (self.space, sigmoid))
         return Bound(formula, {"index": index}, self.space, names)
@@ -220,8 +222,9 @@ class Score(Target):
     needs: tuple[str, ...] = ("scores",)
 
     def bind(self, model: Model, count: int, size: tuple[int, int]) -> Bound:
-        reserved = ("scores", "output")
-        names = {need: need if need in reserved else model.layer(need, size).name for need in self.needs}
+        if not self.needs or isinstance(self.needs, str):
+            raise TargetError(f"needs={self.needs!r} must be a tuple of what the function reads, such as ('scores',).")
+        names = {need: need if need in RESERVED else model.layer(need, size).name for need in self.needs}
         name = getattr(self.function, "__name__", "function")
         formula = Formula(_function_score, tuple(names.values()), (self.function, tuple(names.items())))
         return Bound(formula, {}, "activation", (name,) * count)
@@ -266,13 +269,15 @@ def as_target(asked: Any) -> Target:
     Raises:
         TargetError: it is none of these.
     """
+    if isinstance(asked, np.generic | np.ndarray):
+        asked = asked.tolist()
     if isinstance(asked, Target):
         return asked
-    if asked is None or isinstance(asked, str | int | np.integer):
-        return ClassScore(int(asked) if isinstance(asked, np.integer) else asked)
+    if asked is None or isinstance(asked, str | int):
+        return ClassScore(asked)
     if callable(asked):
         return Score(asked)
-    if isinstance(asked, Sequence) or (isinstance(asked, np.ndarray) and asked.ndim == 1):
+    if isinstance(asked, Sequence):
         items = tuple(int(i) if isinstance(i, np.integer) else i for i in asked)
         if all(i is None or isinstance(i, str | int) for i in items):
             return ClassScore(items)
@@ -282,9 +287,8 @@ def as_target(asked: Any) -> Target:
     )
 
 
-def _class_index(asked: int | str | None, units: int, labels: Sequence[str] | None) -> int:
-    classes = 2 if units == 1 else units
-    if asked is None or asked == "top-1":
+def _class_index(asked: int | str | None, classes: int, labels: Sequence[str] | None) -> int:
+    if asked is None or asked == FIRST:
         return TOP
     if isinstance(asked, str):
         name = asked.strip().lower()
@@ -293,7 +297,7 @@ def _class_index(asked: int | str | None, units: int, labels: Sequence[str] | No
             return found[0]
         if found:
             raise TargetError(f"The label {asked!r} names several classes: {found}. Give the number of one.")
-        if not asked.strip().lstrip("-").isdigit():
+        if not name.removeprefix("-").isdecimal():
             hint = (
                 f"Near it: {nearest(asked, labels)}."
                 if labels
@@ -312,14 +316,20 @@ def _synonyms(label: str) -> list[str]:
 
 
 def _unit(layer: Any, channel: int, count: int, position: int | None, name: str) -> Bound:
-    if not layer.shape or not 0 <= channel < layer.shape[-1]:
-        raise TargetError(
-            f"Channel {channel} of layer {layer.name!r} was asked for; it has {layer.shape[-1:] or 'no'} channels, from 0."
-        )
+    channels = layer.shape[-1] if layer.shape else 0
+    if not 0 <= channel < channels:
+        raise TargetError(f"Channel {channel} of layer {layer.name!r} was asked for; it has {channels}, from 0.")
     arrays = {"channel": np.full(count, channel, dtype=np.int32)}
     if position is not None:
         arrays["position"] = np.full(count, position, dtype=np.int32)
     return Bound(Formula(_unit_score, (layer.name,), (layer.name,)), arrays, "activation", (name,) * count)
+
+
+def _frozen(arrays: Mapping[str, Any], best: NDArray[Any]) -> dict[str, Any]:
+    """Index arrays, at any depth of a sum, with the first answers in place of `TOP`."""
+    if "index" in arrays:
+        return {"index": np.where(arrays["index"] == TOP, best, arrays["index"]).astype(np.int32)}
+    return {k: _frozen(v, best) if isinstance(v, Mapping) else v for k, v in arrays.items()}
 
 
 def _mapped(tree: Mapping[str, Any], function: Callable[[Any], Any]) -> dict[str, Any]:
@@ -366,11 +376,7 @@ def _unit_score(xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any],
 
 
 def _function_score(
-    xp: Any,
-    values: Mapping[str, Array],
-    arrays: Mapping[str, Any],
-    function: Callable[..., Array],
-    names: tuple[Any, ...],
+    _xp: Any, values: Mapping[str, Array], _arrays: Mapping[str, Any], function: Callable[..., Array], names: Any
 ) -> Array:
     some = next(iter(values.values()))
     scores = function({asked: values[name] for asked, name in names})

@@ -89,6 +89,16 @@ def test_an_outline_can_be_asked_for_in_the_middle_of_a_program():
     assert found["layers"]["conv2"].shape == (3, 8, 8, 4)
 
 
+def test_a_layer_that_is_the_activation_of_another_makes_no_block():
+    conv = layers.Conv2D(2, 3, activation=layers.ReLU(name="inner"), name="conv")
+    model = wrapped(keras.Sequential([keras.Input((*SIZE, 3)), conv, layers.Activation("relu", name="act")]))
+    assert [(layer.name, layer.kind) for layer in model.layers().values()] == [
+        ("conv/inner", "relu"),
+        ("conv", "conv"),
+        ("act", "relu"),
+    ]
+
+
 def test_layers_of_any_image_size():
     net = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(2, 3, name="conv")])
     model = wrap(net, None, InputSpec(), None)

@@ -16,7 +16,11 @@ from agnoscope.images import InputSpec  # noqa: E402
 from agnoscope.model import gradients  # noqa: E402
 
 layers, ops = keras.layers, keras.ops
-pytestmark = pytest.mark.tensorflow
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:keras"),
+    pytest.mark.filterwarnings("ignore:.*`quantize` method:UserWarning"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -222,11 +226,19 @@ def test_rematerialised_layers_are_patched_all_the_same():
     assert conv._remat_mode is not None
 
 
+class Half(keras.Model):
+    """Goes on with its float16 activation by TensorFlow's means, which mix no dtypes."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = layers.Conv2D(4, 3, dtype="mixed_float16", name="conv")
+
+    def call(self, x):
+        return tf.reduce_mean(self.conv(x) * tf.constant(2, tf.float16), axis=(1, 2))
+
+
 def test_mixed_precision_is_shown_in_float32():
-    images = keras.Input((*SIZE, 3))
-    x = layers.Conv2D(4, 3, dtype="mixed_float16", name="conv")(images)
-    net = keras.Model(images, layers.Flatten()(layers.ReLU(dtype="mixed_float16", name="relu")(x)))
-    model = wrapped(net)
+    model = wrapped(Half())
     assert model.dtype == "float32"
     assert values(model, "conv", patch={"conv": lambda a: a * tf.ones(())})["conv"].dtype == np.float32
     assert at(model, "conv").dtype == np.float32
@@ -259,6 +271,20 @@ def test_a_patch_may_change_the_batch():
     factors = np.arange(5, dtype=np.float32)[:, None, None, None]
     found = values(model, "relu", patch={"conv": lambda a: a * factors}, images=IMAGES[:1])
     np.testing.assert_allclose(found["relu"], np.maximum(net.layers[0](IMAGES[:1]) * factors, 0), atol=1e-6)
+
+
+def test_a_patch_may_run_the_network_itself():
+    model = wrapped(base())
+
+    def twice(model, names, images):
+        return model.run(images, names, {"conv": lambda a: a + model.run(0.5 * images, ("conv",))["conv"]})
+
+    conv = model.network.layers[0]
+    found = model.compile(twice, ("conv", "relu"))(IMAGES)
+    np.testing.assert_allclose(found["conv"], conv(IMAGES) + conv(0.5 * IMAGES), atol=1e-6)
+    np.testing.assert_allclose(found["relu"], np.maximum(found["conv"], 0), atol=1e-6)
+    with pytest.raises(LayerError, match="'conv@1' did not run"):
+        model.compile(twice, ("conv@1",))(IMAGES)
 
 
 def failing(activation):

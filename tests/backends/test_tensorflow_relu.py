@@ -181,6 +181,7 @@ OTHERWISE = {
     "threshold": lambda: layers.ReLU(threshold=0.5, name="odd"),
     "leaky": lambda: layers.ReLU(negative_slope=0.5, name="odd"),
     "maximum": lambda: layers.Lambda(lambda x: ops.maximum(x, 0.0), name="odd"),
+    "clip": lambda: layers.Lambda(lambda x: ops.clip(x, 0, 6), name="odd"),
     "PReLU": lambda: layers.PReLU(name="odd"),
 }
 

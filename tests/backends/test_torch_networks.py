@@ -8,10 +8,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from torch import nn  # noqa: E402
+
 import agnoscope as ag  # noqa: E402
 from agnoscope.testing import images  # noqa: E402
 from tests.backends.torch_builder import capture, slope  # noqa: E402
-from torch import nn  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -175,7 +176,7 @@ def test_an_operation_in_place_that_pytorch_cannot_differentiate_is_refused():
             return self.fc(y.mean(dim=(2, 3)))
 
     model = ag.wrap(Overwriting())
-    with pytest.raises(ag.CapabilityError, match="out of place, or use occlusion. PyTorch says: .*inplace"):
+    with pytest.raises(ag.CapabilityError, match=r"out of place, or use occlusion. PyTorch says: .*inplace"):
         ag.Saliency()(model, X)
     assert ag.Occlusion(3)(model, X).values.any()
 

@@ -9,12 +9,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
 import agnoscope as ag  # noqa: E402
 from agnoscope.backends.reference import Conv, Dense, GlobalAverage, Network, Relu  # noqa: E402
 from agnoscope.testing import images  # noqa: E402
 from tests.backends.torch_builder import as_module, capture  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -123,7 +124,7 @@ def test_a_relu_with_out_follows_the_rules_although_pytorch_cannot_differentiate
     model = ag.wrap(Written(network(), lambda x: torch.clamp(x, min=0, out=out(x))))
     for explainer in RULES:
         agree(explainer(model, images(), 2), explainer(ag.wrap(network()), images(), 2))
-    with pytest.raises(ag.CapabilityError, match="with out=.*use occlusion"):
+    with pytest.raises(ag.CapabilityError, match=r"with out=.*use occlusion"):
         ag.Saliency()(model, images(), 2)
     agree(ag.Occlusion(3)(model, images(), 2), ag.Occlusion(3)(ag.wrap(network()), images(), 2))
 
@@ -138,7 +139,7 @@ def test_a_relu_with_out_follows_the_rules_although_pytorch_cannot_differentiate
 )
 def test_a_network_without_relus_is_refused_by_the_rules(other):
     for explainer in RULES:
-        with pytest.raises(ag.CapabilityError, match="none ran on the way.*Use saliency"):
+        with pytest.raises(ag.CapabilityError, match=r"none ran on the way.*Use saliency"):
             explainer(ag.wrap(Written(network(), other).float()), images(), 2)
 
 

@@ -10,12 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-import agnoscope as ag  # noqa: E402
-from agnoscope.testing import deep_network, images  # noqa: E402
-from tests.backends.torch_builder import as_module, capture, slope, state_of  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn.utils import parametrizations, prune  # noqa: E402
 from torch.nn.utils import weight_norm as old_weight_norm  # noqa: E402
+
+import agnoscope as ag  # noqa: E402
+from agnoscope.testing import deep_network, images  # noqa: E402
+from tests.backends.torch_builder import as_module, capture, slope, state_of  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -62,7 +63,14 @@ def compiled_in_place_and_uncopyable(network):
     return compiled_in_place(with_lock(network))
 
 
-WRAPPINGS = (compiled, compiled_in_place, compiled_inside, nn.DataParallel, parallel_inside, compiled_in_place_and_uncopyable)
+WRAPPINGS = (
+    compiled,
+    compiled_in_place,
+    compiled_inside,
+    nn.DataParallel,
+    parallel_inside,
+    compiled_in_place_and_uncopyable,
+)
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS, ids=lambda wrapping: wrapping.__name__)
@@ -70,6 +78,28 @@ def test_a_compiled_or_parallel_network_is_seen_like_the_plain_one(wrapping):
     model = ag.wrap(wrapping(as_module(deep_network())))
     assert list(model.layers(SIZE)) == list(deep_network().layers)
     same_as(model, as_module(deep_network()))
+
+
+GRAPHS = []
+
+
+def recording_compiler(graph, inputs):
+    GRAPHS.append(graph)
+    return graph.forward
+
+
+class Decorated(nn.Sequential):
+    @torch.compile(backend=recording_compiler)
+    def forward(self, x):
+        return super().forward(x)
+
+
+def test_a_forward_that_is_compiled_where_it_is_defined_runs_as_it_was_written():
+    network = Decorated(OrderedDict(as_module(deep_network()).named_children()))
+    same_as(ag.wrap(network), as_module(deep_network()))
+    assert GRAPHS == []
+    network(torch.rand(1, 3, *SIZE))
+    assert GRAPHS
 
 
 def test_compiled_parallel_wrappers_come_off_together():
@@ -227,7 +257,9 @@ def test_a_scripted_network_offers_the_input_gradient_and_occlusion_only(how):
 
 
 def test_the_mode_of_a_scripted_network_stays():
-    network = scripted(torch.jit.script, nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten()))
+    network = scripted(
+        torch.jit.script, nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten())
+    )
     network.train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     first, second = (ag.Saliency()(ag.wrap(network), X, 1).values for _ in range(2))

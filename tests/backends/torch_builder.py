@@ -5,9 +5,11 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-import agnoscope as ag
 import numpy as np
 import torch
+from torch import nn
+
+import agnoscope as ag
 from agnoscope.backends.reference import (
     AveragePool,
     Conv,
@@ -20,7 +22,6 @@ from agnoscope.backends.reference import (
     Softmax,
 )
 from agnoscope.model import Model, gradients
-from torch import nn
 
 
 class GlobalAveragePool(nn.Module):

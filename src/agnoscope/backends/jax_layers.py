@@ -88,9 +88,10 @@ def hidden_layers(graph: Graph) -> Iterator[tuple[str, str]]:
 
 
 def _is_activation(graph: Graph, value: int) -> bool:
-    """Whether a value is floating and has the images as its first axis."""
+    """Whether a value is floating, depends on the images and has them as its first axis."""
     aval, images = graph.avals[value], graph.avals[graph.inputs[-1]]
-    return jnp.issubdtype(aval.dtype, jnp.floating) and aval.shape[:1] == images.shape[:1]
+    floating = jnp.issubdtype(aval.dtype, jnp.floating)
+    return floating and value in graph.moving and aval.shape[:1] == images.shape[:1]
 
 
 def _sites(graph: Graph, types: Types | None) -> list[_Site]:
@@ -133,10 +134,10 @@ def _operation(graph: Graph, value: int) -> str:
         return "relu"
     step = graph.producers.get(value)
     while step is not None and step.name == "add":
-        maps = [i for i in step.inputs if graph.avals[i].shape == graph.avals[value].shape]
-        if len(maps) > 1:
+        moving = graph.moving.intersection(step.inputs)
+        if len(moving) > 1:
             return "add"
-        step = graph.producers.get(maps[0]) if maps else None
+        step = graph.producers.get(*moving)
     return OPERATIONS.get(step.name, ("", ""))[1] if step is not None else ""
 
 

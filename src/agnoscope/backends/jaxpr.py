@@ -89,6 +89,15 @@ class Graph:
         return found
 
     @cached_property
+    def moving(self) -> frozenset[int]:
+        """The values that depend on the last argument, the images."""
+        found = {self.inputs[-1]}
+        for step in self.steps:
+            if not found.isdisjoint(step.inputs):
+                found.update(step.outputs)
+        return frozenset(found)
+
+    @cached_property
     def scalars(self) -> Mapping[int, Any]:
         """The known values that are single numbers."""
         return {value: known for value, known in self.known.items() if not self.avals[value].shape}

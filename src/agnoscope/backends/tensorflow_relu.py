@@ -86,7 +86,7 @@ def untouched(watch: Watch) -> list[str]:
 def _rectifiers(watch: Watch) -> Iterator[tuple[Any, tuple[str, Any]]]:
     """The operations of this trace that rectify, each with the name and class of its innermost layer."""
     for position, op in enumerate(watch.graph.get_operations()[watch.start :], watch.start):
-        if op.type in PLAIN or (op.type == "Maximum" and _cuts_at_zero(op)):
+        if op.type in PLAIN or (op.type == "Maximum" and any(_constant(i, 0) for i in op.inputs)):
             # An inner layer is done before its outer one, so the first that fits is the innermost.
             owners = ((n, c.layer) for n, c in watch.calls.items() if c.start <= position < c.stop)
             yield op, next(owners, ("", None))
@@ -98,11 +98,6 @@ def _is_relu(op: Any, owner: tuple[str, Any]) -> bool:
         return False
     source = op.inputs[0].op
     return not (op.type == "Relu6" and source.type == "AddV2" and any(_constant(i, 3) for i in source.inputs))
-
-
-def _cuts_at_zero(op: Any) -> bool:
-    """Whether max(x, 0) stands by itself; after a minimum it is the lower end of a clip."""
-    return any(_constant(i, 0) for i in op.inputs) and all(i.op.type != "Minimum" for i in op.inputs)
 
 
 def _constant(tensor: Array, value: float) -> bool:

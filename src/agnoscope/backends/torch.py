@@ -62,8 +62,7 @@ class TorchModel(Model):
         elif any(isinstance(module, torch.jit.ScriptModule) for module in self.network.modules()):
             self.can = self.EVERYTHING - {"relu"}
         self._axes: dict[tuple[int, int], dict[str, int]] = {}
-        with self._quiet():
-            self._shadow = Shadow(self.network, hook, ours=exported)
+        self._shadow = Shadow(self.network, hook, ours=exported)
 
     @property
     def dtype(self) -> str:  # type: ignore[override]
@@ -146,8 +145,8 @@ class TorchModel(Model):
 
     def compile(self, program: Callable[..., dict[str, Array]], static: Hashable) -> Callable[..., dict[str, Any]]:
         def compiled(*trees: Any) -> dict[str, Any]:
+            self._follow()
             with self._quiet():
-                self._follow()
                 given = [_mapped(tree, self._tensor) for tree in trees]
                 found = self._in_some_order(lambda: program(self, static, *given))
                 return _mapped(found, lambda t: wide(t).detach().cpu().numpy())

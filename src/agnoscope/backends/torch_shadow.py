@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, Final, TypeAlias, final
 
 import torch
@@ -76,7 +76,8 @@ class Shadow:
     def _cast(self) -> None:
         _check(self._network)
         stamp = None if self._ours else _Stamp(self._network)
-        copied = self._network.requires_grad_(False) if self._ours else _copy(self._network)
+        with torch.inference_mode(False), torch.no_grad():
+            copied = self._network.requires_grad_(False) if self._ours else _copy(self._network)
         if copied is not None:
             for name, module in _hookable(copied):
                 module.register_forward_hook(partial(self._hook, name))
@@ -123,9 +124,14 @@ def _copy(network: nn.Module) -> nn.Module | None:
     try:
         for wrapper in wrappers:
             memo[id(wrapper)] = copy.deepcopy(unwrap(wrapper), memo)
-        return copy.deepcopy(network, memo).eval()
+        shadow = copy.deepcopy(network, memo).eval()
     except Exception:  # locks, open files, generators: whatever a user's module holds
         return None
+    for module in shadow.modules():
+        # A `forward` decorated with torch.compile would compile our hooks.
+        if plain := getattr(type(module).forward, "_torchdynamo_orig_callable", None):
+            module.forward = MethodType(plain, module)
+    return shadow
 
 
 def _closes_over_module(module: nn.Module) -> bool:

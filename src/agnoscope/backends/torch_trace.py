@@ -14,10 +14,10 @@ HEADS: Final[dict[str, Head]] = {
     **dict.fromkeys(("softmax", "log_softmax", "special_softmax", "special_log_softmax"), "softmax"),
     **dict.fromkeys(("sigmoid", "special_expit", "log_sigmoid", "logsigmoid"), "sigmoid"),
 }
-TRANSPARENT: Final = frozenset(
-    ("view", "reshape", "squeeze", "unsqueeze", "flatten", "permute", "transpose", "movedim", "contiguous", "alias")
-    + ("clone", "detach", "dropout", "to", "to_copy", "type", "float", "double", "half", "bfloat16", "exp", "log")
-)
+TRANSPARENT: Final = {
+    *("view", "reshape", "squeeze", "unsqueeze", "flatten", "permute", "transpose", "movedim", "contiguous", "alias"),
+    *("clone", "detach", "dropout", "to", "to_copy", "type", "float", "double", "half", "bfloat16", "exp", "log"),
+}
 """What may follow a softmax without making other answers of it; `exp` undoes a logarithm."""
 
 
@@ -26,18 +26,19 @@ class HeadMode(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._made = WeakTensorKeyDictionary()
+        self._made: Any = WeakTensorKeyDictionary()  # untyped in torch
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         name, in_place = operation(func)
         if name not in HEADS and name not in TRANSPARENT:
-            return func(*args, **(kwargs or {}))
-        source = args[0] if args else (kwargs or {}).get("input")
-        kept = source.clone() if in_place and name in HEADS else source
-        result = func(*args, **(kwargs or {}))
+            return func(*args, **kwargs)
+        source = args[0] if args else kwargs.get("input")
+        kept = source.clone() if source is not None and in_place and name in HEADS else source
+        result = func(*args, **kwargs)
         if name in HEADS:
             self._made[result] = (kept, HEADS[name])
-        elif isinstance(result, torch.Tensor):
+        elif isinstance(source, torch.Tensor) and isinstance(result, torch.Tensor):
             self.follow(source, result)
         return result
 
@@ -48,8 +49,8 @@ class HeadMode(TorchFunctionMode):
 
     def scores(self, output: torch.Tensor) -> tuple[torch.Tensor, Head]:
         """The values before the softmax or sigmoid that made the output, and which it was."""
-        scores, head = self._made.get(output) or (output, "linear")
-        return scores, head
+        made: tuple[torch.Tensor, Head] = self._made.get(output, (output, "linear"))
+        return made
 
 
 FIRST: Final = re.compile(
@@ -64,11 +65,12 @@ class LayoutMode(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._axes = WeakTensorKeyDictionary()
+        self._axes: Any = WeakTensorKeyDictionary()
 
     def axis(self, tensor: torch.Tensor) -> int:
         """Which axis holds the channels; where nothing tells, the second of four, else the last one."""
-        return self._axes.get(tensor, usual_axis(tensor))
+        axis: int = self._axes.get(tensor, usual_axis(tensor))
+        return axis
 
     def follow(self, tensor: torch.Tensor, axis: int) -> None:
         """Say which axis of a tensor holds the channels."""

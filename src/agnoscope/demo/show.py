@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.answers import predict
-from agnoscope.demo.networks import NAMES, load
+from agnoscope.demo.models import NAMES, load
 from agnoscope.demo.scenes import BACKGROUNDS, CLASSES, Scene, make_scenes
 from agnoscope.explainers.grad_cam import GradCAM
 from agnoscope.explanation import Explanation, save_picture
@@ -75,7 +75,7 @@ def show(
     for name, by_backend in found.items():
         share = mass_on(one.mask, next(iter(by_backend.values())).maps()[0])
         lines.append(
-            f"The {name} network answers {told[name].label} ({told[name].probability:.1%}); "
+            f"The {name} network answers {CLASSES[told[name].index]} ({told[name].probability:.1%}); "
             f"{share:.0%} of what it looks at lies on the {thing}."
         )
     if len(chosen) == 1:
