@@ -117,10 +117,10 @@ class Explanation:
 
     def __repr__(self) -> str:
         p = self.provenance
+        span = f" from {self.values.min():.3g} to {self.values.max():.3g}" if self.values.size else ""
         return (
             f"Explanation({p.method} of {', '.join(p.targets[:3])}{' …' if len(self) > 3 else ''}; "
-            f"values {self.values.shape} {self.values.dtype} "
-            f"from {self.values.min(initial=0):.3g} to {self.values.max(initial=0):.3g}; {p.backend})"
+            f"values {self.values.shape} {self.values.dtype}{span}; {p.backend})"
         )
 
     def maps(self, reduction: Reduction | None = None) -> NDArray[Any]:
@@ -167,7 +167,7 @@ class Explanation:
             FileError: the ending is another one, or the file cannot be written.
         """
         path = Path(path)
-        if path.suffix == ".npz":
+        if path.suffix.lower() == ".npz":
             if options:
                 raise OptionError(f"A .npz file takes no options, and got {', '.join(options)}.")
             return write_whole(path, self._pack())
@@ -177,7 +177,7 @@ class Explanation:
 
     def _pack(self) -> bytes:
         header = {"format": FORMAT, "names": self.names, "provenance": asdict(self.provenance)}
-        arrays = {"values": self.values, "header": np.array(json.dumps(header))}
+        arrays = {"values": self.values, "header": np.array(json.dumps(header, default=_plain))}
         if self.output is not None:
             arrays["output"] = self.output
         arrays |= {f"photo{i}": photo for i, photo in enumerate(self.photos)}
@@ -193,7 +193,7 @@ class Explanation:
             FileError: the file is missing, damaged, no explanation, or of a newer version.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 header = json.loads(str(stored["header"]))
                 if header["format"] > FORMAT:
                     raise FileError(f"{str(path)!r} was written by a newer agnoscope: upgrade to read it.")
@@ -202,7 +202,7 @@ class Explanation:
                     photos=tuple(stored[f"photo{i}"] for i in range(len(header["names"]))),
                     names=tuple(header["names"]),
                     provenance=Provenance(**_tupled(header["provenance"])),
-                    output=stored["output"] if "output" in stored else None,
+                    output=stored.get("output"),
                 )
         except FileError:
             raise
@@ -235,6 +235,11 @@ class Explanation:
         )
 
 
+def _plain(value: np.generic | NDArray[Any]) -> Any:
+    """Options may be NumPy's numbers, which JSON does not know."""
+    return value.tolist()
+
+
 def _tupled(stored: Any) -> Any:
     """JSON has lists where the record has tuples."""
     if isinstance(stored, dict):
@@ -251,8 +256,9 @@ def save_picture(picture: Any, path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() not in PICTURES:
         raise FileError(f"{path.name!r} must end in {', '.join(PICTURES)}.")
+    form = {".png": "PNG", ".webp": "WEBP"}.get(path.suffix.lower(), "JPEG")
     buffer = io.BytesIO()
-    picture.save(buffer, {".png": "PNG", ".webp": "WEBP"}.get(path.suffix.lower(), "JPEG"))
+    (picture.convert("RGB") if form == "JPEG" else picture).save(buffer, form)  # JPEG knows no transparency
     return write_whole(path, buffer.getvalue())
 
 
@@ -265,7 +271,7 @@ def write_whole(path: Path, content: bytes) -> Path:
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise FileError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
+        raise FileError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -277,6 +283,6 @@ def write_whole(path: Path, content: bytes) -> Path:
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise FileError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
+            raise FileError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
         raise
     return path

@@ -243,7 +243,7 @@ class Model(ABC):
                 "Use a method of the image itself: saliency or occlusion."
             )
         last = next((layer for layer in reversed(maps) if layer.kind == "conv"), maps[-1])
-        return next(layer for layer in reversed(maps) if layer.shape == last.shape and layer.kind != "pool")
+        return next((layer for layer in reversed(maps) if layer.shape == last.shape and layer.kind != "pool"), last)
 
 
 @dataclass(frozen=True)

@@ -249,9 +249,10 @@ def test_finfo_takes_dtypes_and_tensors():
         (lambda x: xp.linalg.vector_norm(x[:, None], axis=1), [-1, 0, 1]),
     ],
 )
-def test_gradients_at_ties_and_kinks(function, slope):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradients_at_ties_and_kinks(function, slope, compiled):
     def program(x):
         return tf.gradients(tf.reduce_sum(function(x)), x)[0]
 
     x = tf.constant([-1.0, 0.0, 1.0])
-    np.testing.assert_allclose(tf.function(program, autograph=False)(x), slope, atol=1e-7)
+    np.testing.assert_allclose(tf.function(program, autograph=False, jit_compile=compiled)(x), slope, atol=1e-7)

@@ -194,6 +194,10 @@ def test_what_rectifies_without_a_relu_is_told(form):
     assert note.endswith(": odd.")
 
 
+def test_a_maximum_with_another_number_rectifies_nothing():
+    assert wrapped(network(layers.Lambda(lambda x: ops.maximum(x, -1.0)))).outline((2, 4)).notes == ()
+
+
 def test_a_cut_off_relu_is_a_relu_and_a_clip():
     model = wrapped(network(layers.ReLU(4.0)))
     assert model.outline((2, 4)).notes == ()

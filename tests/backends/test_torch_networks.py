@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from torch import nn  # noqa: E402
+from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import agnoscope as ag  # noqa: E402
 from agnoscope.testing import images  # noqa: E402
@@ -133,25 +134,61 @@ def _run_twice(model, static, x):
     return {name: model.run(x, ("scores",))["scores"] for name in ("first", "second")}
 
 
-def test_the_network_may_insist_on_contiguous_activations():
-    class Viewing(Residual):
-        def forward(self, x):
-            x = self.relu(self.conv1(x))
-            x = self.norm(self.conv2(x)) + x
-            return self.fc(x.view(len(x), 4, -1).mean(dim=2))
+class Viewing(Residual):
+    def forward(self, x):
+        x = self.relu(self.conv1(x))
+        return self.fc(self.same(x).view(len(x), 4, -1).mean(dim=2))
 
+
+def test_the_network_may_insist_on_contiguous_activations():
     network = Viewing()
+    with pytest.raises(RuntimeError, match="view size is not compatible"):
+        network(torch.tensor(X).permute(0, 3, 1, 2))
     model = ag.wrap(network)
     close(ag.Saliency()(model, X, 1).values, input_gradient(network, X, 1))
-    close(slope(model, X, "norm"), np.broadcast_to(network.fc.weight.detach().sum(0) / np.prod(SIZE), (3, *SIZE, 4)))
-    halved = model.compile(_half, None)(X)["scores"]
-    assert np.isfinite(halved).all()
+    close(slope(model, X, "same"), np.broadcast_to(network.fc.weight.detach().sum(0) / np.prod(SIZE), (3, *SIZE, 4)))
 
 
-def _half(model, static, x):
-    xp = model.xp
-    half = {"relu": lambda activation: xp.where(activation > 0, activation, xp.zeros_like(activation))}
-    return model.run(x, ("scores",), half)
+@pytest.mark.parametrize("network", [Viewing, Residual])
+def test_a_patch_may_return_what_lies_otherwise_in_memory(network):
+    model = ag.wrap(network())
+    np.testing.assert_array_equal(model.compile(_copied, "same")(X)["scores"], capture(model, X, "scores")["scores"])
+
+
+def _copied(model, layer, x):
+    return model.run(x, ("scores",), {layer: lambda activation: model.xp.asarray(activation, copy=True).contiguous()})
+
+
+def test_a_leaf_that_a_patch_returns_is_not_overwritten_by_operations_in_place():
+    in_place, plain = ag.wrap(Residual(in_place=True)), ag.wrap(Residual())
+    activation = capture(plain, X, "conv1")["conv1"]
+    close(in_place.compile(_replaced, "conv1")(X, activation)["slope"], slope(plain, X, "conv1"))
+
+
+def _replaced(model, layer, x, activation):
+    def total(leaf):
+        scores = model.run(x, ("scores",), {layer: lambda _: leaf["activation"]})["scores"]
+        return model.xp.sum(scores), {}
+
+    return {"slope": model.value_and_grad(total)({"activation": activation})[1]["activation"]}
+
+
+def test_a_patch_may_run_a_network_itself():
+    model = ag.wrap(Residual())
+    found = model.compile(_nested, None)(X)
+    expected = capture(model, X, "relu", "scores")
+    np.testing.assert_array_equal(found["relu"], expected["relu"])
+    np.testing.assert_array_equal(found["inner"], expected["scores"])
+
+
+def _nested(model, static, x):
+    inner = {}
+
+    def patch(activation):
+        inner.update(model.run(x, ("scores",)))
+        return activation
+
+    return {**model.run(x, ("relu",), {"conv1": patch}), "inner": inner["scores"]}
 
 
 def test_a_run_stops_at_the_last_layer_that_it_needs():
@@ -176,9 +213,21 @@ def test_an_operation_in_place_that_pytorch_cannot_differentiate_is_refused():
             return self.fc(y.mean(dim=(2, 3)))
 
     model = ag.wrap(Overwriting())
-    with pytest.raises(ag.CapabilityError, match=r"out of place, or use occlusion. PyTorch says: .*inplace"):
+    with pytest.raises(ag.CapabilityError, match=r"or use occlusion. PyTorch says: .*inplace"):
         ag.Saliency()(model, X)
     assert ag.Occlusion(3)(model, X).values.any()
+
+
+def test_checkpointed_networks_are_explained_or_refused():
+    class Checkpointed(Residual):
+        def forward(self, x):
+            return checkpoint(super().forward, x, use_reentrant=False)
+
+    network, model = Residual(), ag.wrap(Checkpointed())
+    close(ag.Saliency()(model, X, 1).values, input_gradient(network, X, 1))
+    close(ag.GuidedBackprop()(model, X, 1).values, ag.GuidedBackprop()(network, X, 1).values)
+    with pytest.raises(ag.CapabilityError, match="gradient checkpointing stands in the way"):
+        ag.GradCAM("norm")(model, X, 1)
 
 
 # -- outputs ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The user's network and PyTorch's modes are as they were, and what the user changes is followed."""
 
 import gc
+import sys
 import threading
 import warnings
 import weakref
@@ -111,6 +112,7 @@ def test_no_warning_is_given():
         X.flags.writeable = False
         try:
             explained(model)
+            capture(model, X, "2", "scores")
         finally:
             X.flags.writeable = True
 
@@ -282,6 +284,16 @@ def test_other_layers_need_another_wrap():
 # -- threads ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def restless():
+    """Threads take turns after a few instructions rather than every 5 ms."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("restless")
 def test_eight_threads_mixing_methods_do_not_meet():
     network = made()
     model = ag.wrap(network)

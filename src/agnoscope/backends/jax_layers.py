@@ -8,7 +8,7 @@ file reads them. Without tags the names are those that the user gave, by `checkp
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
@@ -95,16 +95,17 @@ def _is_activation(graph: Graph, value: int) -> bool:
 
 
 def _sites(graph: Graph, types: Types | None) -> list[_Site]:
-    names = [step for step in graph.steps if step.name == "name" and not _repeated(graph, step)]
+    names = [step for step in graph.steps if step.name == "name"]
+    relus = find_relus(graph)
     sites = []
     for step in names:
         path, type_name = _label(step)
-        word = type_name or _operation(graph, step.inputs[0])
+        word = type_name or _operation(graph, step.inputs[0], relus)
         sites.append(_Site(path, step.outputs[0], word, word))
     if any(step.params["name"].startswith(TAG) for step in names):
         return sites
-    sites = sorted([*sites, *_scopes(graph, types)], key=lambda site: site.value)
-    return sites if sites or types is not None else list(_operations(graph))
+    sites = sorted([*sites, *_scopes(graph, types, relus)], key=lambda site: site.value)
+    return sites if sites or types is not None else list(_operations(graph, relus))
 
 
 def _label(step: Step) -> tuple[str, str]:
@@ -112,14 +113,7 @@ def _label(step: Step) -> tuple[str, str]:
     return path, type_name
 
 
-def _repeated(graph: Graph, step: Step) -> bool:
-    """Whether the value bears this very name already: a wrapped module is tagged by both of its calls."""
-    before = graph.producers.get(step.inputs[0])
-    return before is not None and before.name == "name" and before.params["name"] == step.params["name"]
-
-
-def _operations(graph: Graph) -> Iterator[_Site]:
-    relus = find_relus(graph)
+def _operations(graph: Graph, relus: Container[int]) -> Iterator[_Site]:
     for step in graph.steps:
         name, word = OPERATIONS.get(step.name, ("", ""))
         if step.outputs and step.outputs[0] in relus:
@@ -128,9 +122,9 @@ def _operations(graph: Graph) -> Iterator[_Site]:
             yield _Site(name, step.outputs[0], word, word)
 
 
-def _operation(graph: Graph, value: int) -> str:
+def _operation(graph: Graph, value: int, relus: Container[int]) -> str:
     """The type of the operation that gave a value, but for a bias; "" if it is none that has a kind."""
-    if value in find_relus(graph):
+    if value in relus:
         return "relu"
     step = graph.producers.get(value)
     while step is not None and step.name == "add":
@@ -141,14 +135,14 @@ def _operation(graph: Graph, value: int) -> str:
     return OPERATIONS.get(step.name, ("", ""))[1] if step is not None else ""
 
 
-def _scopes(graph: Graph, types: Types | None) -> Iterator[_Site]:
+def _scopes(graph: Graph, types: Types | None, relus: Container[int]) -> Iterator[_Site]:
     for path, steps in _runs(graph, types):
         value = _end(graph, steps)
         if value is not None and types is not None:
             yield _Site(path, value, *types[path.rpartition("/")[2]])
         elif value is not None:
             words = [OPERATIONS[step.name][1] for step in steps if step.name in OPERATIONS]
-            word = words[0] if len(words) == 1 else _operation(graph, value)
+            word = words[0] if len(words) == 1 else _operation(graph, value, relus)
             yield _Site(path, value, word, word, len(words) > 1)
 
 

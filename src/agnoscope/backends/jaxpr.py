@@ -9,7 +9,7 @@ What is not opened (cond, while, long scans, functions with a derivative of the 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -102,14 +102,18 @@ class Graph:
         """The known values that are single numbers."""
         return {value: known for value, known in self.known.items() if not self.avals[value].shape}
 
-    def needed(self, wanted: Iterable[int], given: Iterable[int]) -> list[Step]:
-        """The steps that lead from the given values to the wanted ones, in order."""
-        given = set(given)
-        missing = set(wanted) - given
+    def needed(self, wanted: Iterable[int], given: Container[int] = ()) -> list[Step]:
+        """The steps that lead to the wanted values, in order; given values need none."""
+        missing = {value for value in wanted if value not in given}
         steps = []
-        for step in reversed(self.steps):
-            if not missing.isdisjoint(step.outputs):
+        while missing:
+            # The latest value first: when its step comes up, all that read it have come up before.
+            latest = max(missing)
+            missing.remove(latest)
+            step = self.producers.get(latest)
+            if step is not None:
                 steps.append(step)
+                missing.difference_update(step.outputs)
                 missing.update(value for value in step.inputs if value not in given)
         return steps[::-1]
 
@@ -265,7 +269,7 @@ def evaluate(
     wanted = tuple(wanted)
     values = {**graph.known, **given}
     groups: dict[int, int] = {}  # of the values that have a leading axis of groups
-    for step in graph.needed(wanted, values):
+    for step in graph.needed(wanted, given):
         arrays = [values[i] for i in step.inputs]
         counts = {groups[i] for i in step.inputs if i in groups}
         if not counts:

@@ -67,7 +67,7 @@ def find_relus(graph: Graph) -> dict[int, Relu]:
     for step in graph.steps:
         relu = _relu(graph, step)
         if relu:
-            parts = graph.needed((relu.value,), (relu.source, *graph.scalars))
+            parts = graph.needed((relu.value,), (relu.source,))
             for part in parts[:-1]:
                 # The maximum within a clip is no ReLU of its own, unless something else reads it.
                 if set(graph.consumers[part.outputs[0]]) <= set(parts):
@@ -161,11 +161,11 @@ def _relu(graph: Graph, step: Step) -> Relu | None:
 def _samples(graph: Graph, given: Mapping[int, Any], value: int) -> NDArray[Any] | None:
     """A value computed in NumPy, one number for each number given; None where it is not elementwise."""
     shape = graph.avals[value].shape
-    values = {**graph.scalars, **given}
-    for step in graph.needed((value,), values):
-        if not all(i in values for i in step.inputs):
+    values = dict(given)
+    for step in graph.needed((value,), given):
+        inputs = [values.get(i, graph.scalars.get(i)) for i in step.inputs]
+        if any(array is None for array in inputs):
             return None
-        inputs = [values[i] for i in step.inputs]
         if step.name == "custom_jvp_call":
             body = step.bodies[0]
             result = _samples(body, dict(zip(body.inputs, inputs, strict=True)), body.outputs[0])
@@ -196,12 +196,14 @@ def _variance(graph: Graph, relu: Relu) -> bool:
 def _part(graph: Graph, relu: Relu) -> bool:
     """Whether it meets another function of what it is a function of, as in `relu(x) + min(exp(x) - 1, 0)`."""
     origins = _origins(graph, relu.source)
-    return any(
-        not origins.isdisjoint(_origins(graph, other))
+    others = (
+        _origins(graph, other)
         for user, value in _users(graph, relu.value)
         if user.name in JOINS
         for other in set(user.inputs) - {value, relu.source} - graph.scalars.keys()
     )
+    # A function of the ReLU itself, as in `gelu(relu(x))`, is none.
+    return any(not origins.isdisjoint(other) and relu.value not in other for other in others)
 
 
 def _origins(graph: Graph, value: int) -> set[int]:

@@ -138,7 +138,8 @@ class ReferenceModel(Model):
 
     def discover(self, size: tuple[int, int]) -> Outline:
         names = tuple(self.network.layers)
-        values = self._walk(np.zeros((1, *size, self.spec.depth), dtype=self.dtype), names, {}, None)
+        with np.errstate(all="ignore"):  # weights that are not finite show when images are explained
+            values = self._walk(np.zeros((1, *size, self.spec.depth), dtype=self.dtype), names, {}, None)
         layers = {
             name: Layer(name, KINDS[type(operation)], values[name].shape[1:], type(operation).__name__)
             for name, operation in self.network.layers.items()

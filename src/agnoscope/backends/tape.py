@@ -34,14 +34,17 @@ class Variable:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Of the value."""
         return tuple(self.value.shape)
 
     @property
     def ndim(self) -> int:
+        """Of the value."""
         return int(self.value.ndim)
 
     @property
     def dtype(self) -> Any:
+        """Of the value."""
         return self.value.dtype
 
     def __getitem__(self, key: Any) -> "Variable":

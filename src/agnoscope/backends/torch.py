@@ -23,7 +23,10 @@ from agnoscope.errors import CapabilityError, LayerError, ModelError
 from agnoscope.images import InputSpec
 from agnoscope.model import RESERVED, Array, Head, Layer, Model, Outline, Patch
 
-REFUSALS: Final = ("inplace operation", "in-place operation", "modified inplace", "support automatic differentiation")
+REFUSALS: Final = (
+    *("inplace operation", "in-place operation", "modified inplace"),
+    *("support automatic differentiation", "torch.utils.checkpoint"),
+)
 """By these words PyTorch says that it cannot differentiate what a network does."""
 
 
@@ -106,7 +109,7 @@ class TorchModel(Model):
         if wanted or patch:
             self.require("capture", f"looking at {', '.join(sorted(wanted | set(patch)))}")
         size = (images.shape[1], images.shape[2])
-        outline = super().outline(size)
+        outline = self.outline(size)
         run = Run(wanted, patch, len(wanted) < len(set(capture)), self._axes[size])
         with ExitStack() as stack:
             # A function mode costs a little at every operation, so each is entered only where it is needed.
@@ -181,7 +184,8 @@ class TorchModel(Model):
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
-            stack.enter_context(torch.autocast(device.type, enabled=False))
+            if torch.amp.is_autocast_available(device.type):
+                stack.enter_context(torch.autocast(device.type, enabled=False))
             if device != torch.get_default_device():
                 stack.enter_context(device)
             yield
@@ -242,8 +246,8 @@ def _refusals() -> Iterator[None]:
         if not any(words in str(error) for words in REFUSALS):
             raise
         raise CapabilityError(
-            "This network cannot be differentiated in PyTorch: an operation in place, or one with out=, overwrites "
-            f"what its gradient needs. Write it out of place, or use occlusion. PyTorch says: {error}"
+            "This network cannot be differentiated in PyTorch: an operation in place, one with out=, or gradient "
+            f"checkpointing stands in the way. Change that, or use occlusion. PyTorch says: {error}"
         ) from error
 
 

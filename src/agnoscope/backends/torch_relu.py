@@ -115,40 +115,47 @@ class ReluMode(TorchFunctionMode):
         if cut is None:
             return func(*args, **kwargs)
         self.met += 1
-        if cut.into is None:
-            return _relu_by_rule(cut.x, self.rule, cut.high, self.xp)
-        # The backward pass reads what went in, which is about to be overwritten.
-        y = _relu_by_rule(cut.x.clone(), self.rule, cut.high, self.xp)
-        return (cut.into if cut.into.shape == y.shape else cut.into.resize_(y.shape)).copy_(y)
+        x, high, into = cut
+        if into is x and not callable(self.rule):
+            return _relu_by_rule(x, self.rule, high, self.xp, True)
+        if into is None:
+            return _relu_by_rule(x, self.rule, high, self.xp, False)
+        # A callable rule reads what went in, which is about to be overwritten.
+        y = _relu_by_rule(x.clone(), self.rule, high, self.xp, False)
+        return (into if into.shape == y.shape else into.resize_(y.shape)).copy_(y)
 
 
 class _Relu(torch.autograd.Function):
-    """A ReLU, cut off at `high`, that goes backward by a rule."""
+    """A ReLU, cut off at `high`, that goes backward by a rule; a named one needs to know its output only."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Any, rule: ReluRule, high: float | None, xp: Any) -> Any:  # noqa: ARG004
-        return x.clamp(0, high)
+    def forward(x: Any, rule: ReluRule, high: float | None, xp: Any, in_place: bool) -> Any:  # noqa: ARG004
+        return x.clamp_(0, high) if in_place else x.clamp(0, high)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        x, ctx.rule, ctx.high, ctx.xp = inputs
-        ctx.save_for_backward(*((x, output) if callable(ctx.rule) else (x,) if ctx.rule == "guided" else ()))
+        x, ctx.rule, ctx.high, ctx.xp, in_place = inputs
+        if in_place:
+            ctx.mark_dirty(x)
+        ctx.save_for_backward(*((x, output) if callable(ctx.rule) else (output,) if ctx.rule == "guided" else ()))
 
     @staticmethod
-    def backward(ctx: Any, g: Any) -> tuple[Any, None, None, None]:
+    def backward(ctx: Any, g: Any) -> tuple[Any, None, None, None, None]:
         if ctx.rule == "deconvnet":
-            return g.clamp_min(0), None, None, None
-        x = ctx.saved_tensors[0]
-        if ctx.rule == "guided":
-            return _plain(g.clamp_min(0), x, ctx.high), None, None, None
-        return ctx.rule(ctx.xp, x, ctx.saved_tensors[1], g, _plain(g, x, ctx.high)), None, None, None
+            passed = g.clamp_min(0)
+        elif ctx.rule == "guided":
+            passed = _plain(g.clamp_min(0), ctx.saved_tensors[0], ctx.high)
+        else:
+            x, y = ctx.saved_tensors
+            passed = ctx.rule(ctx.xp, x, y, g, _plain(g, x, ctx.high))
+        return passed, None, None, None, None
 
 
 _relu_by_rule: Callable[..., Any] = _Relu.apply  # untyped in torch
 
 
 def _plain(g: Any, x: Any, high: float | None) -> Any:
-    """The gradient of a ReLU on its open window, in one fused operation."""
+    """The gradient of a ReLU on its open window, in one fused operation; its output tells it as its input does."""
     return aten.threshold_backward(g, x, 0) if high is None else aten.hardtanh_backward(g, x, 0.0, high)

@@ -84,7 +84,6 @@ class Run:
         axis = self.axes.get(name, usual_axis(tensor))
         # A no_grad or inference_mode of the network's own must not cut a tap off.
         with torch.inference_mode(False), torch.enable_grad():
-            tensor = tensor.clone() if tensor.is_inference() else tensor
             if name in self.patch:
                 with self.relus.aside() if self.relus else nullcontext():
                     patched = self.patch[name](channels_last(tensor, axis))

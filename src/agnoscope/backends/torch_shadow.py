@@ -64,7 +64,7 @@ class Shadow:
 
     def refresh(self) -> bool:
         """Cast the shadow again if the user's module is no longer what was copied; tells whether it did."""
-        if self._stamp is None or self._stamp.still_fits(self._network):
+        if self._stamp is None or self._stamp.still_fits():
             return False
         self._cast()
         return True
@@ -75,7 +75,8 @@ class Shadow:
 
     def _cast(self) -> None:
         _check(self._network)
-        stamp = None if self._ours else _Stamp(self._network)
+        # Before the copy, so that a change during it shows.
+        stamp = _Stamp(self._network) if not self._ours else None
         with torch.inference_mode(False), torch.no_grad():
             copied = self._network.requires_grad_(False) if self._ours else _copy(self._network)
         if copied is not None:
@@ -88,25 +89,29 @@ class _Stamp:
     """By what one sees that a module was changed otherwise than in place: its parts, and where the weights lie."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._parts, self._places = _parts(network)
+        self._modules = list(network.modules())
+        self._parts, self._places = self._seen()
+        # Weights made under inference_mode are copied, so that no update of theirs can be followed.
+        self._copied = any(isinstance(part, torch.Tensor) and part.is_inference() for part in self._parts)
 
-    def still_fits(self, network: nn.Module) -> bool:
-        """Whether the module has the same parts, and weights at the same places."""
-        parts, places = _parts(network)
+    def still_fits(self) -> bool:
+        """Whether the module has the same parts, and its weights at the same places."""
+        parts, places = self._seen()
         same = len(parts) == len(self._parts) and all(map(operator.is_, parts, self._parts))
-        # Those made under inference_mode were copied, so that updates cannot be followed.
-        return same and places == self._places and not any(map(_is_inference, parts))
+        return same and places == self._places and not self._copied
 
-
-def _parts(network: nn.Module) -> tuple[list[Any], list[int]]:
-    parts: list[Any] = []
-    places = []
-    for module in network.modules():
-        tensors = [*module._parameters.values(), *module._buffers.values()]
-        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-        parts += [module, *tensors, *hooks, *(value for name, value in vars(module).items() if name != "training")]
-        places += [tensor.data_ptr() for tensor in tensors if tensor is not None]
-    return parts, places
+    def _seen(self) -> tuple[list[Any], list[int]]:
+        parts: list[Any] = []
+        places = []
+        for module in self._modules:
+            attributes = vars(module).copy()
+            attributes.pop("training", None)
+            parts += attributes.values()
+            weights = (*module._parameters.values(), *module._buffers.values())
+            parts += (*module._modules.values(), *module._forward_hooks.values(), *module._forward_pre_hooks.values())
+            parts += weights
+            places += [weight.data_ptr() for weight in weights if weight is not None]
+        return parts, places
 
 
 def _copy(network: nn.Module) -> nn.Module | None:
@@ -145,10 +150,6 @@ def _view(tensor: torch.Tensor) -> torch.Tensor:
     # Tensors made under inference_mode cannot take part in a backward pass; their copies can.
     view = tensor.clone() if tensor.is_inference() else tensor.detach()
     return nn.Parameter(view, requires_grad=False) if isinstance(tensor, nn.Parameter) else view
-
-
-def _is_inference(part: Any) -> bool:
-    return isinstance(part, torch.Tensor) and part.is_inference()
 
 
 def _check(network: nn.Module) -> None:

@@ -18,7 +18,7 @@ from agnoscope.explainers.grad_cam import GradCAM
 from agnoscope.explanation import Explanation, save_picture
 from agnoscope.sources import installed_backends
 
-SEED: Final = 7
+SEED: Final = 173
 SIDE: Final = 240
 """Of a panel, in pixels."""
 

@@ -1,26 +1,27 @@
 """Draw a ball, a cone and a crate, anti-aliased and with an exact mask.
 
-Each thing is a formula that says for every point of a plane whether the thing covers it, which of
-its two colours it has there, and how much light falls on it. Colour, size and rotation are drawn
-from the same distributions for all three, so only the form tells them apart.
+Each form is a formula: for points (u to the right, v down, the thing within about -1..1) it says whether
+the thing covers them, whether they have its second colour, and how much light falls on them (0 is black,
+1 the full colour). Colour, size and rotation are drawn from the same distributions for all three, so
+only the form tells them apart.
 """
 
 import colorsys
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+Form = Callable[[FloatArray, FloatArray], tuple[BoolArray, BoolArray, FloatArray]]
 
 # Samples per pixel and axis: 4 gives 17 steps of coverage, enough for edges that look smooth.
 SAMPLES = 4
 
 
-def ball(u: FloatArray, v: FloatArray) -> tuple[BoolArray, BoolArray, FloatArray]:
+def _ball(u: FloatArray, v: FloatArray) -> tuple[BoolArray, BoolArray, FloatArray]:
     """A beach ball of radius 1: six panels of alternating colour around a tilted axis."""
     squared = u * u + v * v
     z = np.sqrt(np.maximum(1 - squared, 0))
@@ -31,7 +32,7 @@ def ball(u: FloatArray, v: FloatArray) -> tuple[BoolArray, BoolArray, FloatArray
     return squared < 1, panels, light
 
 
-def cone(u: FloatArray, v: FloatArray) -> tuple[BoolArray, BoolArray, FloatArray]:
+def _cone(u: FloatArray, v: FloatArray) -> tuple[BoolArray, BoolArray, FloatArray]:
     """A traffic cone, 2 high: a striped body, seen a little from above, on a round foot."""
     half_width = np.maximum(0.1 + 0.29 * (v + 1), 0.01)
     across = np.clip(u / half_width, -1, 1)
@@ -44,7 +45,7 @@ def cone(u: FloatArray, v: FloatArray) -> tuple[BoolArray, BoolArray, FloatArray
     return body | foot, stripes, light
 
 
-def crate(u: FloatArray, v: FloatArray) -> tuple[BoolArray, BoolArray, FloatArray]:
+def _crate(u: FloatArray, v: FloatArray) -> tuple[BoolArray, BoolArray, FloatArray]:
     """A slatted crate in a frame, 2 wide and high: its front, and its top and right side going back."""
     top, side = (-0.55 - v) / 0.45, (u - 0.55) / 0.45
     depth = np.maximum(np.maximum(top, side), 0)
@@ -64,11 +65,11 @@ def crate(u: FloatArray, v: FloatArray) -> tuple[BoolArray, BoolArray, FloatArra
     return inside, ~frame, light
 
 
-# What each thing is called, how it is drawn, and the area of its form in its own coordinates.
-THINGS: dict[str, tuple[Callable[[FloatArray, FloatArray], Any], float]] = {
-    "ball": (ball, math.pi),
-    "cone": (cone, 1.62),
-    "crate": (crate, 3.8),
+# What each thing is called, its form, and the area that the form covers in its own coordinates.
+THINGS: dict[str, tuple[Form, float]] = {
+    "ball": (_ball, math.pi),
+    "cone": (_cone, 1.62),
+    "crate": (_crate, 3.8),
 }
 
 

@@ -128,7 +128,7 @@ class Explainer(ABC):
         chunk = batch_size or comfortable_batch(model, size)
         with np.errstate(all="ignore"):  # what is not finite is found and named below
             found = settled.attribute(model, batch.images, bound, chunk, progress or _silent)
-        check_finite(model, batch.images, found)
+            check_finite(model, batch.images, found)
         frozen = bound.freeze(found.output, model.labels)
         automatic = {
             "target": asked == ClassScore(space=getattr(asked, "space", "score")),
@@ -244,12 +244,12 @@ def check_finite(model: Model, images: NDArray[Any], found: Attribution) -> None
     if bad is None:
         return
     image = images[bad : bad + 1]
-    layers = model.layers((image.shape[1], image.shape[2])) if "capture" in model.can else {}
-    guilty = None
-    if layers:
+    where = "its layers cannot be looked into"
+    if "capture" in model.can:
+        layers = model.layers((image.shape[1], image.shape[2]))
         values = model.compile(_capture_program, tuple(layers))(image)
         guilty = next((name for name in layers if not np.isfinite(values[name]).all()), None)
-    where = f"layer {guilty!r} is the first to have it" if guilty else "it arises in the gradient, not in a layer"
+        where = f"layer {guilty!r} is the first to have it" if guilty else "it arises after them or on the way back"
     raise NonFiniteError(
         f"The network gives NaN or infinity for image {bad + 1}, although the image is finite: {where}. "
         "Look for NaN in its weights, or for numbers beyond its dtype."

@@ -1,7 +1,7 @@
 """Grad-CAM: a layer's maps, weighted by how much the score rises with each."""
 
 from dataclasses import dataclass, replace
-from typing import Self, final
+from typing import Self, cast, final
 
 from agnoscope.arrays import resize
 from agnoscope.errors import LayerError, nearest
@@ -43,10 +43,9 @@ class GradCAM(StepExplainer):
         return replace(self, layer=layer.name)
 
     def step(self, model: Model, images: Array, target: Bound) -> dict[str, Array]:
-        assert self.layer is not None  # `settle` has chosen it
-        xp = model.xp
-        found = gradients(model, images, target, needs=target.needs, at=(self.layer,), capture=(self.layer,))
-        activation, gradient = found.values[self.layer], found.layers[self.layer]
+        xp, layer = model.xp, cast("str", self.layer)  # `settle` has chosen it
+        found = gradients(model, images, target, needs=target.needs, at=(layer,), capture=(layer,))
+        activation, gradient = found.values[layer], found.layers[layer]
         alpha = xp.mean(gradient, axis=(1, 2), keepdims=True)  # the weight of each map, eq. 1
         values = xp.sum(alpha * activation, axis=-1)  # eq. 2, before its ReLU
         values = resize(xp, values, (images.shape[1], images.shape[2])) if self.upsample else values

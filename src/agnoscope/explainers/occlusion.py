@@ -113,7 +113,7 @@ class Occlusion(Explainer):
 
 
 def _pair(name: str, given: Any) -> tuple[int, int]:
-    pair = (given, given) if isinstance(given, int | np.integer) else tuple(given)
+    pair = tuple(given) if isinstance(given, list | tuple) else (given, given)
     if len(pair) != 2 or any(not isinstance(n, int | np.integer) or n < 1 for n in pair):
         raise OptionError(f"{name}={given!r} must be a number of pixels, at least 1, or (height, width).")
     return int(pair[0]), int(pair[1])
@@ -129,10 +129,15 @@ def _occlusion_program(
     model: Model, formula: Formula, image: Array, filling: Array, windows: Array, arrays: Mapping[str, Any]
 ) -> dict[str, Array]:
     xp = model.xp
-    rows = xp.arange(image.shape[1], dtype=windows.dtype)[None, :]
-    columns = xp.arange(image.shape[2], dtype=windows.dtype)[None, :]
-    inside_rows = xp.logical_and(rows >= windows[:, 0:1], rows < windows[:, 1:2])
-    inside_columns = xp.logical_and(columns >= windows[:, 2:3], columns < windows[:, 3:4])
-    inside = xp.logical_and(inside_rows[:, :, None, None], inside_columns[:, None, :, None])
-    images = xp.where(inside, filling, image)
+    _, height, width, depth = image.shape
+    # Rows of width × channels numbers: a mask that must be spread over the channels costs more than the network's
+    # first layers.
+    rows = xp.arange(height, dtype=windows.dtype)[None, :, None]
+    columns = xp.arange(width * depth, dtype=windows.dtype)[None, None, :]
+    top, bottom, left, right = (windows[:, i][:, None, None] for i in range(4))
+    inside_rows = xp.logical_and(rows >= top, rows < bottom)
+    inside_columns = xp.logical_and(columns >= left * depth, columns < right * depth)
+    inside = xp.logical_and(inside_rows, inside_columns)
+    flat = xp.where(inside, *(xp.reshape(picture, (1, height, width * depth)) for picture in (filling, image)))
+    images = xp.reshape(flat, (windows.shape[0], height, width, depth))
     return {"scores": formula(xp, model.run(images, formula.needs), arrays)}

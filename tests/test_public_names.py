@@ -1,0 +1,90 @@
+"""Every public name is listed, can be imported, and says what it is."""
+
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import agnoscope
+
+MODULES = [module.name for module in pkgutil.walk_packages(agnoscope.__path__, "agnoscope.")]
+
+
+def test_the_list_of_names_is_sorted_and_complete() -> None:
+    assert agnoscope.__all__ == sorted(agnoscope.__all__)
+    assert sorted(name for names in agnoscope.HOMES.values() for name in names) == agnoscope.__all__
+    assert dir(agnoscope) == sorted([*agnoscope.__all__, "__version__"])
+    for home, names in agnoscope.HOMES.items():
+        for name in names:
+            assert getattr(agnoscope, name) is getattr(importlib.import_module(home), name)
+            assert getattr(agnoscope, name).__module__ == home
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    source = inspect.getsource(agnoscope)
+    seen = source[source.index("if TYPE_CHECKING:") : source.index("HOMES = ")]
+    listed = {word.strip(",()") for word in seen.split()} & set(agnoscope.__all__)
+    assert listed == set(agnoscope.__all__)
+
+
+def test_names_that_are_not_there_are_refused() -> None:
+    assert agnoscope.__version__.count(".") == 2
+    with pytest.raises(AttributeError, match="module 'agnoscope' has no attribute 'GradCam'"):
+        agnoscope.GradCam  # noqa: B018
+
+
+def undocumented(module: Any) -> Iterator[str]:
+    """Names of a module, and of its classes, that say nothing about themselves."""
+    if not module.__doc__:
+        yield module.__name__
+    for name, value in vars(module).items():
+        if name.startswith("_") or getattr(value, "__module__", "") != module.__name__:
+            continue
+        # A dataclass without words gets its signature for a docstring.
+        if inspect.isroutine(value) or inspect.isclass(value):
+            doc = inspect.getdoc(value) or ""
+            if not doc or doc.startswith(f"{name}("):
+                yield f"{module.__name__}.{name}"
+        if inspect.isclass(value):
+            for part, member in vars(value).items():
+                public = not part.startswith("_") and (inspect.isroutine(member) or isinstance(member, property))
+                if public and not inspect.getdoc(getattr(value, part)):
+                    yield f"{module.__name__}.{name}.{part}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_everything_public_has_a_docstring(name: str) -> None:
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"needs {error.name}")
+    assert list(undocumented(module)) == []
+
+
+def test_what_says_nothing_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("silent", "Says.")
+    monkeypatch.setitem(sys.modules, "silent", module)
+    source = """
+        from dataclasses import dataclass
+        @dataclass
+        class Plain:
+            x: int
+            def method(self): pass
+            @property
+            def side(self): pass
+            def _private(self): pass
+        class Base:
+            'Says.'
+            def method(self): 'Says.'
+        class Heir(Base):
+            'Says.'
+            def method(self): pass
+        def function(): pass
+    """
+    exec(inspect.cleandoc(source), vars(module))
+    assert list(undocumented(module)) == ["silent.Plain", "silent.Plain.method", "silent.Plain.side", "silent.function"]
