@@ -171,6 +171,7 @@ MOVES = {
     "contiguous": lambda x: x.permute(0, 2, 3, 1).contiguous() * 2,
     "concatenated": lambda x: torch.cat([torch.zeros(len(x), *SIZE, 1), x.permute(0, 2, 3, 1)], dim=-1)[..., 1:],
     "patches": lambda x: F.unfold(x, 1).mT.reshape(len(x), 4, 2, 6, -1).reshape(len(x), *SIZE, -1),
+    "tokens split": lambda x: x.flatten(2).mT.repeat(1, 1, 4).view(len(x), *SIZE, 4, -1).sum(dim=3),
     "split": lambda x: torch.cat(x.permute(0, 2, 3, 1).split([1, 9], dim=-1), dim=-1),
 }
 
@@ -195,6 +196,19 @@ def test_a_network_of_images_that_come_channels_last_is_shown_so():
     network = nn.Sequential(Permute(0, 2, 3, 1), nn.Identity(), nn.Linear(3, 9), nn.ReLU())
     shapes = [layer.shape for layer in ag.wrap(network).layers(SIZE).values()]
     assert shapes == [(8, 6, 3), (8, 6, 3), (8, 6, 9), (8, 6, 9)]
+
+
+def fresh(x):
+    maps = torch.empty(len(x), *SIZE, x.shape[1])
+    maps[:] = x.permute(0, 2, 3, 1)
+    return maps
+
+
+def test_convolutions_and_linear_layers_tell_the_channels_where_they_were_lost():
+    lost = Called(lambda x: torch.einsum("nhwc -> nchw", x))
+    network = nn.Sequential(Permute(0, 2, 3, 1), lost, nn.Conv2d(3, 10, 1), Called(fresh), nn.Linear(10, 9))
+    shapes = [layer.shape for layer in ag.wrap(network).layers(SIZE).values()]
+    assert (shapes[2], shapes[4]) == ((8, 6, 10), (8, 6, 9))
 
 
 def test_a_map_made_of_features_has_its_channels_first():

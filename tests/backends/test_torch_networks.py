@@ -22,7 +22,7 @@ SIZE = X.shape[1:3]
 
 
 def nchw(array, dtype=torch.float32):
-    return torch.tensor(array, dtype=dtype).permute(0, 3, 1, 2)
+    return torch.tensor(array, dtype=dtype).permute(0, 3, 1, 2).contiguous()
 
 
 def input_gradient(network, array, index):
@@ -137,7 +137,7 @@ def _run_twice(model, static, x):
 class Viewing(Residual):
     def forward(self, x):
         x = self.relu(self.conv1(x))
-        return self.fc(self.same(x).view(len(x), 4, -1).mean(dim=2))
+        return self.fc(self.same(x).view(len(x), -1).view(len(x), 4, -1).mean(dim=2))
 
 
 def test_the_network_may_insist_on_contiguous_activations():

@@ -112,6 +112,25 @@ def test_every_form_of_a_relu_follows_the_rules(form):
         agree(explainer(model, images(), 2), explainer(oracle, images(), 2))
 
 
+def own_rule(xp, x, y, g, plain):
+    """A rule that reads all that it is given."""
+    return plain + 0.5 * g * x - 0.25 * y
+
+
+OUTS = {"fresh": lambda x: torch.empty(0, dtype=x.dtype), "ready": torch.empty_like, "itself": lambda x: x}
+
+
+def clamping(out):
+    return lambda x: torch.clamp(x, min=0, out=out(x))
+
+
+def test_a_rule_of_the_users_sees_what_went_in_and_came_out():
+    forms = {**FORMS, **{name: (clamping(out), None) for name, out in OUTS.items()}}
+    for relu, high in forms.values():
+        model, oracle = (ag.wrap(n).with_relu(own_rule) for n in (Written(network(high), relu), network(high)))
+        agree(ag.Saliency()(model, images(), 2), ag.Saliency()(oracle, images(), 2))
+
+
 def test_the_rules_differ_from_the_plain_gradient():
     plain, guided, deconvnet = (e(ag.wrap(network()), images(), 2).values for e in (ag.Saliency(), *RULES))
     assert np.abs(plain - guided).max() > 0.1 * np.abs(plain).max()
@@ -119,9 +138,9 @@ def test_the_rules_differ_from_the_plain_gradient():
     assert np.abs(guided - deconvnet).max() > 0.1 * np.abs(plain).max()
 
 
-@pytest.mark.parametrize("out", [lambda x: torch.empty(0, dtype=x.dtype), torch.empty_like, lambda x: x])
+@pytest.mark.parametrize("out", OUTS.values(), ids=OUTS)
 def test_a_relu_with_out_follows_the_rules_although_pytorch_cannot_differentiate_it(out):
-    model = ag.wrap(Written(network(), lambda x: torch.clamp(x, min=0, out=out(x))))
+    model = ag.wrap(Written(network(), clamping(out)))
     for explainer in RULES:
         agree(explainer(model, images(), 2), explainer(ag.wrap(network()), images(), 2))
     with pytest.raises(ag.CapabilityError, match=r"with out=.*use occlusion"):

@@ -1,7 +1,6 @@
 """The user's network and PyTorch's modes are as they were, and what the user changes is followed."""
 
 import gc
-import sys
 import threading
 import warnings
 import weakref
@@ -16,7 +15,7 @@ from torch import nn  # noqa: E402
 
 import agnoscope as ag  # noqa: E402
 from agnoscope.testing import images  # noqa: E402
-from tests.backends.torch_builder import capture, slope, state_of  # noqa: E402
+from tests.backends.torch_builder import capture, restless_threads, slope, state_of  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -284,23 +283,13 @@ def test_other_layers_need_another_wrap():
 # -- threads ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def restless():
-    """Threads take turns after a few instructions rather than every 5 ms."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
-
-
-@pytest.mark.usefixtures("restless")
 def test_eight_threads_mixing_methods_do_not_meet():
     network = made()
     model = ag.wrap(network)
     tasks = [(explainer, target) for explainer in EXPLAINERS for target in (0, 1, ag.Channel("2", 3))] * 3
     serial = [explainer(model, X, target).values for explainer, target in tasks]
     state = state_of(network)
-    with ThreadPoolExecutor(8) as pool:
+    with restless_threads(), ThreadPoolExecutor(8) as pool:
         parallel = list(pool.map(lambda task: task[0](model, X, task[1]).values, tasks))
     same(parallel, serial, 1e-6)
     assert state_of(network) == state

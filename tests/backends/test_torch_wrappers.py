@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.nn.utils import weight_norm as old_weight_norm  # noqa: E402
 
 import agnoscope as ag  # noqa: E402
 from agnoscope.testing import deep_network, images  # noqa: E402
-from tests.backends.torch_builder import as_module, capture, slope, state_of  # noqa: E402
+from tests.backends.torch_builder import as_module, capture, restless_threads, slope, state_of  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -147,7 +148,7 @@ def with_closure(network):
     return Closing(OrderedDict(network.named_children()))
 
 
-UNCOPYABLE = (with_lock, with_own_forward, with_partial_forward, with_closure)
+UNCOPYABLE = (with_lock, with_own_forward, with_partial_forward, with_closure, compiled_in_place_and_uncopyable)
 
 
 @pytest.mark.parametrize("change", UNCOPYABLE, ids=lambda change: change.__name__)
@@ -179,14 +180,11 @@ def _interrupted(model, static, x):
 
 def test_a_borrowed_network_serves_several_threads():
     model = ag.wrap(with_lock(as_module(deep_network())))
-    expected = slope(model, X, "relu1")
-    found = {}
-    threads = [threading.Thread(target=lambda i=i: found.update({i: slope(model, X, "relu1")})) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(np.array_equal(found[i], expected) for i in range(4))
+    layers = ["conv1", "relu1", "conv2", "relu2"] * 6
+    expected = [slope(model, X, layer) for layer in layers]
+    with restless_threads(), ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda layer: slope(model, X, layer), layers))
+    assert all(map(np.array_equal, found, expected))
 
 
 # -- weights that are made of others ---------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """The conformance kit's networks in PyTorch, and what the tests ask of any network."""
 
 import hashlib
+import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,17 @@ def _sum_of_scores(xp: Any, values: Mapping[str, Any]) -> Any:
     return xp.sum(xp.reshape(values["scores"], (values["scores"].shape[0], -1)), axis=1)
 
 
+@contextmanager
+def restless_threads() -> Iterator[None]:
+    """Where threads take turns after a few instructions rather than every 5 ms."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def fingerprint(model: Any) -> Any:
     """What must not change of the user's network: weights, gradients, modes and hooks."""
     return state_of(model.network)
@@ -73,12 +86,16 @@ def state_of(network: nn.Module) -> Any:
     """Weights, gradients, flags, modes, hooks and attributes of every module, comparable."""
     weights = {name: _digest(tensor) for name, tensor in network.state_dict().items()}
     flags = {name: (p.requires_grad, _digest(p.grad), p._version) for name, p in network.named_parameters()}
-    modes = {name: (module.training, _hooks(module), sorted(vars(module))) for name, module in network.named_modules()}
+    modes = {name: (_attributes(module), _hooks(module)) for name, module in network.named_modules()}
     return weights, flags, modes
 
 
 def _digest(tensor: torch.Tensor | None) -> str | None:
     return None if tensor is None else hashlib.sha256(repr(tensor.tolist()).encode()).hexdigest()
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    return {name: value if isinstance(value, bool) else id(value) for name, value in vars(module).items()}
 
 
 def _hooks(module: nn.Module) -> int:

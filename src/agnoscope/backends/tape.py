@@ -5,7 +5,7 @@ goes back. A function whose gradient is not listed refuses a `Variable`, rather 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from typing import Any, NoReturn, final
 
 import array_api_compat.numpy as np
 
@@ -105,6 +105,15 @@ def value_of(x: Any) -> Any:
     if isinstance(x, Variable):
         return x.value
     return type(x)(value_of(item) for item in x) if isinstance(x, list | tuple) else x
+
+
+def _holds_variable(x: Any) -> bool:
+    return isinstance(x, Variable) or (isinstance(x, list | tuple) and any(map(_holds_variable, x)))
+
+
+def _refuse(name: str) -> NoReturn:
+    known = sorted({*ELEMENTWISE, *FUNCTIONS})
+    raise CapabilityError(f"The reference backend has no gradient for {name!r} of this; it knows {', '.join(known)}.")
 
 
 def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
@@ -220,7 +229,9 @@ def _astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
 
 
 def _asarray(x: Any, *, dtype: Any = None) -> Any:
-    return x if isinstance(x, Variable) else np.asarray(x, dtype=dtype)
+    if isinstance(x, Variable):
+        return x if dtype in (None, x.dtype) else _astype(x, dtype)
+    return _refuse("asarray") if _holds_variable(x) else np.asarray(x, dtype=dtype)
 
 
 def _matmul(x: Any, y: Any) -> Any:
@@ -239,9 +250,7 @@ def _concat(xs: Sequence[Any], *, axis: int = 0) -> Any:
     parents = [
         (
             x,
-            lambda g, i=i: np.take(
-                g, np.arange(int(ends[i]) - plain[i].shape[axis], int(ends[i])), axis=axis
-            ),
+            lambda g, i=i: np.take(g, np.arange(int(ends[i]) - plain[i].shape[axis], int(ends[i])), axis=axis),
         )
         for i, x in enumerate(xs)
         if isinstance(x, Variable)
@@ -285,11 +294,8 @@ class Namespace:
             return found
 
         def plain(*args: Any, **kwargs: Any) -> Any:
-            variable = any(isinstance(x, Variable) for x in (*args, *kwargs.values()))
-            if variable and name not in CONSTANT:
-                raise CapabilityError(
-                    f"The reference backend has no gradient for {name!r}; it knows {sorted(FUNCTIONS)}."
-                )
+            if name not in CONSTANT and _holds_variable((*args, *kwargs.values())):
+                _refuse(name)
             return found(*map(value_of, args), **{k: value_of(v) for k, v in kwargs.items()})
 
         return plain
