@@ -2,7 +2,8 @@
 
     python -m benchmarks.cost [torch|jax|tensorflow] [--rounds 15] [--json FILE]
 
-Each framework runs in a process of its own, in one thread, and CPU time is taken, which other processes disturb little. The bare forward and our calls take turns, round by
+Each framework runs in a process of its own, in one thread; CPU time is taken, which other processes disturb
+little. The bare forward and our calls take turns, round by
 round, so that whatever else the machine does falls on all of them; medians of the rounds are compared. A call of
 ours is all that a user waits for: from the array at the door to the finished `Explanation`.
 """

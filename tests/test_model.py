@@ -48,6 +48,7 @@ NESTED = layers("""
     stage.1.conv     conv 8x8x4
     stage.1.conv@1   conv 8x8x4
     head/dense       dense 10
+    head/softmax     softmax 10
     classifier.dense dense 10
     dense            dense 10
 """)
@@ -63,6 +64,7 @@ NESTED = layers("""
         ("conv@1", "stage.1.conv@1"),
         ("dense", "dense"),  # the whole name comes before any ending
         ("head/dense", "head/dense"),
+        ("softmax", "head/softmax"),
     ],
 )
 def test_a_layer_is_found_by_its_name_or_the_end_of_its_path(asked: str, found: str) -> None:
@@ -148,7 +150,7 @@ LAST = {
     ),
     "no convolution: the last map": (
         """
-        patches other 7x7x96
+        patches other 14x14x48
         mix     other 7x7x96
         pool    other 96
         """,

@@ -80,7 +80,7 @@ def first_answers(
 
 
 def class_name(index: int, labels: tuple[str, ...] | None) -> str:
-    """ "tabby [282]" where there are labels, else "class 282"."""
+    """Such as "tabby [282]" where there are labels, else "class 282"."""
     return f"{labels[index]} [{index}]" if labels and index < len(labels) else f"class {index}"
 
 

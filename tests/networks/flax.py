@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from tests.networks import channels_last
 
 Path = tuple[str, ...]

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 from keras import Input, KerasTensor, Model, layers, ops
+
 from tests.networks import BATCH_NORM_EPSILON, BOTTLENECKS, STAGES, channels_last
 
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 from flax.traverse_util import unflatten_dict
+
 from tests.networks import BATCH_NORM_EPSILON, BOTTLENECKS, STAGES, Bottleneck
 from tests.networks.flax import Path, mobilenet_v2_arrays, resnet20_arrays, shortcut
 

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from tests.networks import BATCH_NORM_EPSILON, BOTTLENECKS, STAGES, Bottleneck
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tests.networks import BATCH_NORM_EPSILON, BOTTLENECKS, STAGES, Bottleneck
 
 
 def mobilenet_v2(weights: dict[str, np.ndarray], dtype: str = "float32", softmax: bool = False) -> nn.Module:

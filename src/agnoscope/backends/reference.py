@@ -117,9 +117,7 @@ def wrap(network: Network, params: Any, spec: InputSpec, labels: Sequence[str] |
         ModelError: it is no `Network`, or parameters were given beside it.
     """
     if not isinstance(network, Network) or params is not None:
-        raise ModelError(
-            "The reference backend explains an agnoscope.backends.reference.Network, without params."
-        )
+        raise ModelError("The reference backend explains an agnoscope.backends.reference.Network, without params.")
     return ReferenceModel(network, spec, labels)
 
 
@@ -151,9 +149,7 @@ class ReferenceModel(Model):
     ) -> dict[str, Array]:
         for name in (*capture, *patch):
             if name not in self.network.layers and name not in RESERVED:
-                raise LayerError(
-                    f"The layer {name!r} did not run; this network has {', '.join(self.network.layers)}."
-                )
+                raise LayerError(f"The layer {name!r} did not run; this network has {', '.join(self.network.layers)}.")
         values = self._walk(images, capture, patch, self.rule)
         return {name: values[name] for name in capture}
 
@@ -172,26 +168,20 @@ class ReferenceModel(Model):
 
         return differentiated
 
-    def compile(
-        self, program: Callable[..., dict[str, Array]], static: Hashable
-    ) -> Callable[..., dict[str, Any]]:
+    def compile(self, program: Callable[..., dict[str, Array]], static: Hashable) -> Callable[..., dict[str, Any]]:
         def cast(array: Any) -> NDArray[Any]:
             array = np.asarray(array)
             return array.astype(self.dtype if array.dtype.kind == "f" else np.int32, copy=False)
 
         def compiled(*trees: Any) -> dict[str, Any]:
-            found: dict[str, Any] = _mapped(
-                program(self, static, *(_mapped(tree, cast) for tree in trees)), value_of
-            )
+            found: dict[str, Any] = _mapped(program(self, static, *(_mapped(tree, cast) for tree in trees)), value_of)
             return found
 
         return compiled
 
     def _head(self) -> Head:
         last = list(self.network.layers.values())[-1]
-        return (
-            "softmax" if isinstance(last, Softmax) else "sigmoid" if isinstance(last, Sigmoid) else "linear"
-        )
+        return "softmax" if isinstance(last, Softmax) else "sigmoid" if isinstance(last, Sigmoid) else "linear"
 
     def _walk(
         self, images: Array, capture: Sequence[str], patch: Mapping[str, Patch], rule: ReluRule | None

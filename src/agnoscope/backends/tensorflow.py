@@ -150,7 +150,7 @@ class TensorFlowModel(Model):
         def compiled(*trees: Any) -> dict[str, Any]:
             tensors = [_mapped(tree, self._tensor) for tree in trees]
             found: dict[str, Any] = self._program(program, static, tensors)(*tensors)
-            return _mapped(found, lambda tensor: np.asarray(tensor.numpy()))  # type: ignore[no-any-return]
+            return _mapped(found, lambda tensor: np.asarray(tensor.numpy()))
 
         return compiled
 

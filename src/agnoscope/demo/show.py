@@ -41,9 +41,7 @@ def mass_on(mask: NDArray[np.bool_], values: NDArray[Any]) -> float:
     return float(positive[mask].sum()) / total if total else float("nan")
 
 
-def show(
-    out: Path, number: int, backends: Sequence[str], progress: Callable[[int, int], None]
-) -> list[str]:
+def show(out: Path, number: int, backends: Sequence[str], progress: Callable[[int, int], None]) -> list[str]:
     """Explain a scene with both networks in several frameworks and save the picture.
 
     Args:
@@ -97,12 +95,12 @@ def _difference(explanations: Sequence[Explanation]) -> float:
 def _picture(one: Scene, found: dict[str, dict[str, Explanation]]) -> Any:
     from agnoscope.render.blend import fitted, overlaid
     from agnoscope.render.colour import Scale, table
-    from agnoscope.render.panels import Bar, Panel, compose
+    from agnoscope.render.panels import Panel, compose
 
     thing, ground = CLASSES[one.label], BACKGROUNDS[one.background]
     photo = fitted(one.image, SIDE)
     colours = table(None, diverging=False)
-    rows = []
+    rows: list[list[Panel]] = []
     for name, by_backend in found.items():
         # One scale for all frameworks of a network: what differs must show.
         scale = Scale.fit([explanation.maps()[0] for explanation in by_backend.values()], None)
