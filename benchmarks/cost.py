@@ -93,10 +93,14 @@ def measure(framework: str, name: str, rounds: int) -> list[dict[str, Any]]:
 
 
 def interleaved(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
-    """Median milliseconds of each call; they take turns, after two rounds that compile and warm up."""
+    """Median milliseconds of each call; they take turns in changing order, after two rounds that warm up.
+
+    The order changes because a call leaves memory in a state that the next one finds.
+    """
     times: list[list[float]] = [[] for _ in calls]
     for turn in range(rounds + 2):
-        for call, taken in zip(calls, times, strict=True):
+        pairs = list(zip(calls, times, strict=True))
+        for call, taken in pairs if turn % 2 else pairs[::-1]:
             start = time.process_time()
             call()
             if turn >= 2:

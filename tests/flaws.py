@@ -71,6 +71,13 @@ class OverlooksHead(Sound):
         return {name: values["output" if name == "scores" else name] for name in capture}
 
 
+class TellsNoHead(Sound):
+    """Finds the scores before the softmax and does not say that there is one."""
+
+    def discover(self, size: tuple[int, int]) -> Outline:
+        return replace(super().discover(size), head="linear")
+
+
 class ListsLayersAsDefined(Sound):
     """Lists the layers in another order than that in which they run."""
 
@@ -182,6 +189,17 @@ class WritesToInput(Sound):
         return compiled
 
 
+class NeedsWritableInput(Sound):
+    """Passes the user's array to a function that works in place, though it changes nothing."""
+
+    def compile(self, program: Callable[..., dict[str, Array]], static: Any) -> Callable[..., dict[str, Any]]:
+        def compiled(image: Any, *trees: Any) -> dict[str, Any]:
+            image *= 1
+            return super(NeedsWritableInput, self).compile(program, static)(image, *trees)
+
+        return compiled
+
+
 class LeavesHookBehind(Sound):
     """Removes its hooks only if the run comes to its end."""
 
@@ -271,7 +289,8 @@ class Draws(StepExplainer):
 
     def step(self, model: Model, images: Array, target: Bound) -> dict[str, Array]:
         found = input_gradient(model, images, target)
-        return found | {"values": found["values"] * np.float32(1 + 1e-6 * np.random.default_rng().uniform())}
+        noise = np.random.default_rng().normal(size=found["values"].shape).astype(np.float32)
+        return found | {"values": found["values"] * (1 + 1e-6 * noise)}
 
 
 class IsHeavy(StepExplainer):
@@ -296,6 +315,7 @@ def of(flaw: type[Sound], **more: Any) -> Backend:
 FLAWS: list[tuple[Backend | Explainer, str]] = [
     (of(ForgetsOrderOfChannels), "check_output"),
     (of(OverlooksHead), "check_head"),
+    (of(TellsNoHead), "check_head"),
     (of(ListsLayersAsDefined), "check_layers"),
     (of(CapturesWhatReluOverwrote), "check_activation check_explainers"),
     (of(SwapsAxes), "check_activation check_gradient_at_layer check_explainers"),
@@ -309,6 +329,7 @@ FLAWS: list[tuple[Backend | Explainer, str]] = [
     (of(PassesWithoutRelu), "check_relu_rule_without_relu"),
     (of(MixesImages), "check_batch_independence check_patch check_explainers"),
     (of(WritesToInput), "check_input_untouched check_relu_rules check_explainers"),
+    (of(NeedsWritableInput), "check_input_untouched"),
     (of(LeavesHookBehind), "check_state_restored"),
     (of(SwallowsErrors), "check_state_restored"),
     (of(Wavers), "check_determinism"),

@@ -122,6 +122,7 @@ def test_arrays_are_taken_as_they_are_and_never_written_to(given: Any) -> None:
         np.testing.assert_allclose(image, SHARES, atol=1e-3 if getattr(given, "dtype", "") == np.float16 else 0)
         np.testing.assert_array_equal(photo, PHOTO)
         assert image.flags.writeable
+        assert not any(np.shares_memory(kept, array) for kept in (image, photo) for array in arrays)
     assert batch.images.dtype == np.float32
 
 

@@ -47,8 +47,7 @@ def loaded(code: str, folder: Path | None = None) -> set[str]:
 
 @pytest.mark.parametrize("code", LIGHT.values(), ids=LIGHT)
 def test_it_is_light(code: str) -> None:
-    allowed = {"PIL"} if "explain(" in code else set()  # a photo to draw on is kept
-    assert loaded(code) <= allowed
+    assert loaded(code) == set()
 
 
 @pytest.mark.parametrize("name", HEAVY)

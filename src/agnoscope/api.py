@@ -57,8 +57,8 @@ def wrap(
         size=_size(input_size),
         bounds=(float(bounds[0]), float(bounds[1])),
         range=None if range is None else (float(range[0]), float(range[1])),
-        mean=_per_channel(mean),
-        std=_per_channel(std),
+        mean=_per_channel("mean", mean),
+        std=_per_channel("std", std),
         channels=channels,
     )
     if isinstance(labels, str):
@@ -123,6 +123,9 @@ def _size(given: int | Sequence[int] | None) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[1])
 
 
-def _per_channel(given: float | Sequence[float]) -> float | tuple[float, ...]:
-    array = np.asarray(given, dtype=np.float64)
+def _per_channel(name: str, given: float | Sequence[float]) -> float | tuple[float, ...]:
+    try:
+        array = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise OptionError(f"{name}={given!r} must be one number or one per channel.") from None
     return float(array) if array.ndim == 0 else tuple(float(value) for value in array.ravel())

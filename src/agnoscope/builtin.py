@@ -12,7 +12,7 @@ def agnoscope_backends() -> Iterator[BackendSpec]:
         "torch",
         "agnoscope.backends.torch:wrap",
         "agnoscope[torch]",
-        model_types=("torch.nn.Module",),
+        model_types=("torch.nn.Module", "torch.export.ExportedProgram"),
         needs=("torch",),
     )
     yield BackendSpec(

@@ -209,7 +209,8 @@ class Explanation:
         except FileNotFoundError:
             raise FileError(f"There is no file {str(path)!r}.") from None
         except Exception as error:  # whatever a damaged archive makes of itself
-            raise FileError(f"{str(path)!r} is no explanation that agnoscope saved, or is damaged: {error}") from error
+            # Not NumPy's own words, which advise to allow pickles.
+            raise FileError(f"{str(path)!r} is no explanation that agnoscope saved, or is damaged.") from error
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()

@@ -329,6 +329,8 @@ def _resized(photo: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float64]:
 
 
 def _preview(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if max(photo.shape[:2]) <= PREVIEW_SIDE:
+        return np.array(photo)
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(photo))

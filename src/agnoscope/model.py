@@ -18,7 +18,7 @@ from math import prod
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
-from agnoscope.errors import CapabilityError, LayerError, nearest
+from agnoscope.errors import AgnoscopeError, CapabilityError, LayerError, ModelError, nearest
 from agnoscope.images import InputSpec
 
 Array: TypeAlias = Any
@@ -193,10 +193,19 @@ class Model(ABC):
 
         Raises:
             OptionError: no size is given here and none was given to `wrap`.
+            ModelError: the network cannot run on an image of this size and depth.
         """
         size = self.spec.size_or(size)
         if size not in self._outlines:
-            self._outlines[size] = self.discover(size)
+            try:
+                self._outlines[size] = self.discover(size)
+            except AgnoscopeError:
+                raise
+            except Exception as error:  # whatever the framework or the network raises
+                raise ModelError(
+                    f"The network cannot run on {size[0]} × {size[1]} pixels of {self.spec.depth} channels: "
+                    f"give wrap the input_size and channels that it was made for. Its framework says: {error}"
+                ) from error
         return self._outlines[size]
 
     def layers(self, size: tuple[int, int] | None = None) -> Mapping[str, Layer]:
@@ -214,6 +223,8 @@ class Model(ABC):
             LayerError: no layer, or several, have this name; the message lists candidates.
         """
         layers = self.layers(size)
+        if not isinstance(name, str):
+            raise LayerError(f"A layer is asked for by its name, not by {name!r}: model.layers() lists the names.")
         if name in layers:
             return layers[name]
         found = [known for known in layers if known.endswith(("." + name, "/" + name))]

@@ -379,7 +379,14 @@ def _function_score(
     _xp: Any, values: Mapping[str, Array], _arrays: Mapping[str, Any], function: Callable[..., Array], names: Any
 ) -> Array:
     some = next(iter(values.values()))
-    scores = function({asked: values[name] for asked, name in names})
+    run = {asked: values[name] for asked, name in names}
+    try:
+        scores = function(run)
+    except KeyError as error:
+        raise TargetError(
+            f"The target function reads {error}, and the run holds {', '.join(run)}: name what it needs, "
+            f"ag.Score(function, needs=({error},))."
+        ) from error
     if tuple(getattr(scores, "shape", ())) != (some.shape[0],):
         raise TargetError(
             f"The target function returned {getattr(scores, 'shape', type(scores).__name__)}; it must return one "

@@ -85,6 +85,7 @@ class Run:
         # A no_grad or inference_mode of the network's own must not cut a tap off.
         with torch.inference_mode(False), torch.enable_grad():
             if name in self.patch:
+                # What the patch computes is no part of the network, and no ReLU of it.
                 with self.relus.aside() if self.relus else nullcontext():
                     patched = self.patch[name](channels_last(tensor, axis))
                 order = torch.contiguous_format if tensor.is_contiguous() else torch.preserve_format
@@ -159,5 +160,5 @@ def _items(output: Any) -> Mapping[Any, Any]:
     if isinstance(output, tuple | list):
         return dict(enumerate(output))
     if is_dataclass(output):
-        return {field.name: getattr(output, field.name) for field in fields(output)}
+        return {each.name: getattr(output, each.name) for each in fields(output)}
     return {}

@@ -11,17 +11,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from types import FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, NoneType
 from typing import Any, Final, TypeAlias, final
 
 import torch
 from torch import nn
+from torch.export.unflatten import InterpreterModule
 from torch.nn.utils import parametrize
 
 from agnoscope.errors import ModelError
 
 Hook: TypeAlias = Callable[[str, nn.Module, Any, Any], Any]
 """A forward hook that is told the module's name, too."""
+
+HARMLESS: Final = (int, float, str, type, NoneType, BuiltinFunctionType, torch.dtype)
+"""What a function may hold on to without making a copy of its module depend on the original."""
 
 _BORROWING: Final = threading.RLock()
 
@@ -118,7 +122,7 @@ def _copy(network: nn.Module) -> nn.Module | None:
     """A copy in evaluation mode that shares the weights, or None where a module cannot be copied."""
     wrappers = [module for module in network.modules() if unwrap(module) is not module]
     modules = [module for module in network.modules() if module not in wrappers]
-    if any(isinstance(module, torch.jit.ScriptModule) or _closes_over_module(module) for module in modules):
+    if any(isinstance(module, torch.jit.ScriptModule) or _holds_on(module) for module in modules):
         return None
     memo: dict[int, Any] = {}
     for module in modules:
@@ -139,11 +143,12 @@ def _copy(network: nn.Module) -> nn.Module | None:
     return shadow
 
 
-def _closes_over_module(module: nn.Module) -> bool:
-    """Whether a function in an attribute would make a copy call the original."""
+def _holds_on(module: nn.Module) -> bool:
+    """Whether a function in an attribute holds on to what a copy would share, perhaps the module itself."""
     functions = [value for value in vars(module).values() if isinstance(value, FunctionType)]
-    cells = [cell for function in functions for cell in function.__closure__ or ()]
-    return "forward" in vars(module) or any(isinstance(cell.cell_contents, nn.Module) for cell in cells)
+    held = [cell.cell_contents for function in functions for cell in function.__closure__ or ()]
+    held += [default for function in functions for default in function.__defaults__ or ()]
+    return "forward" in vars(module) or not all(isinstance(thing, HARMLESS) for thing in held)
 
 
 def _view(tensor: torch.Tensor) -> torch.Tensor:
@@ -197,8 +202,8 @@ def _borrowed(network: nn.Module, hook: Hook) -> Iterator[nn.Module]:
 
 def type_of(module: nn.Module) -> str:
     """The name of a module's class, before any parametrization or export."""
-    named = getattr(module, "type_name", None)  # of a module in an exported program
-    if callable(named) and (name := named()):
+    # A module of an exported program; that it tells its type is younger than the oldest PyTorch we run on.
+    if isinstance(module, InterpreterModule) and hasattr(module, "type_name") and (name := module.type_name()):
         return str(name).rpartition(".")[2]
     if parametrize.is_parametrized(module):
         return parametrize.type_before_parametrizations(module).__name__

@@ -51,8 +51,8 @@ class Occlusion(Explainer):
         if isinstance(self.fill, str) and self.fill not in ("mean", "blur"):
             raise OptionError(f"fill={self.fill!r} is unknown: use 'mean', 'blur', a number or one per channel.")
         if not isinstance(self.fill, str):
-            colour = np.atleast_1d(np.asarray(self.fill, dtype=np.float64))
             low, high = model.spec.bounds
+            colour = _numbers(self.fill)
             if colour.shape not in ((1,), (model.spec.depth,)) or not ((low <= colour) & (colour <= high)).all():
                 raise OptionError(
                     f"fill={self.fill!r} must be one number or {model.spec.depth}, within ({low:g}, {high:g})."
@@ -110,6 +110,14 @@ class Occlusion(Explainer):
             blurred = gaussian(image.astype(np.float64), min(image.shape[:2]) * BLUR, channel_axis=-1)
             return np.asarray(blurred).astype(image.dtype)
         return np.broadcast_to(np.asarray(self.fill), image.shape).astype(image.dtype)
+
+
+def _numbers(given: Any) -> NDArray[np.float64]:
+    """Numbers, or none at all where it holds something else."""
+    try:
+        return np.atleast_1d(np.asarray(given, dtype=np.float64))
+    except (TypeError, ValueError):
+        return np.empty(0)
 
 
 def _pair(name: str, given: Any) -> tuple[int, int]:
