@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from tests.networks import BOTTLENECKS
 
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
@@ -55,6 +56,7 @@ def mobilenet_weights() -> dict[str, np.ndarray]:
 def torch(name: str) -> Bare:
     """In PyTorch: inference mode forward; autograd with frozen weights."""
     import torch
+
     from tests.networks.torch import mobilenet_v2
 
     torch.set_num_threads(1)
@@ -113,6 +115,7 @@ def _torch_resnet50() -> Any:
 def jax(name: str) -> Bare:
     """In JAX: jitted, with the parameters as arguments."""
     import jax
+
     from tests.networks.linen import mobilenet_v2
 
     if name == "mobilenet_v2":
@@ -166,6 +169,7 @@ def tensorflow(name: str) -> Bare:
     """In TensorFlow: one tf.function each."""
     import keras
     import tensorflow as tf
+
     from tests.networks.keras import mobilenet_v2
 
     if name == "mobilenet_v2":

@@ -9,6 +9,7 @@ from functools import cache, partial
 import numpy as np
 import pytest
 from scipy.special import softmax
+
 from tests.networks import MOBILENET_V2, RESNET20, Case, labels, load_weights
 
 CASES = pytest.mark.parametrize("case", [MOBILENET_V2, RESNET20], ids=lambda case: case.name)
@@ -106,6 +107,7 @@ def _run(framework: str, case: Case, images: np.ndarray, dtype: str, **options: 
     images = case.normalise(images / 255).astype(dtype)
     if framework == "torch":
         import torch
+
         from tests.networks.torch import one_thread
 
         # float64 convolutions have been 40 times as slow in two threads that share their cores with others
@@ -116,6 +118,7 @@ def _run(framework: str, case: Case, images: np.ndarray, dtype: str, **options: 
 
     import jax
     from flax import nnx
+
     from tests.networks.flax import x64
 
     with x64(dtype):

@@ -251,6 +251,6 @@ def test_what_does_not_fit_is_refused() -> None:
         wrap(object(), backend="reference")
 
 
-@parametrize_with_checks([Backend("reference", lambda network, **options: wrap(network, **options))])
+@parametrize_with_checks([Backend("reference", lambda n, **options: wrap(n, **options), entry="agnoscope.builtin")])
 def test_conforms(check: Callable[[], None]) -> None:
     check()

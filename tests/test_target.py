@@ -247,7 +247,7 @@ def test_a_function_reads_what_it_says_it_needs(model: Model) -> None:
     np.testing.assert_array_equal(scored(model, target), relu2[:, 0, 0, 1] - output[:, 2] * z[:, 0])
     assert bind(model, target).names == ("contrast",) * 3
     np.testing.assert_array_equal(scored(model, lambda run: run["scores"][:, 3]), z[:, 3])
-    with pytest.raises(KeyError, match="relu2"):
+    with pytest.raises(TargetError, match=r"reads 'relu2', and the run holds scores: .*needs=\('relu2',\)"):
         scored(model, contrast)
     for nothing in ((), "scores"):
         with pytest.raises(TargetError, match="must be a tuple of what the function reads"):

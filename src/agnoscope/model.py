@@ -136,15 +136,16 @@ class Model(ABC):
             CapabilityError: a rule for ReLUs is set and no ReLU was met.
         """
 
-    @abstractmethod
     def value_and_grad(self, function: Callable[..., tuple[Array, Any]]) -> Callable[..., Any]:
         """Differentiate `function(tree, *rest) -> (scalar, aux)` with respect to its first argument.
 
         Returns:
             A function of the same arguments that returns `((scalar, aux), gradients)`, where the gradients
             have the structure of the first argument: a dictionary, nested at will, of arrays.
-            To be called inside a compiled program.
+            To be called inside a compiled program. A backend without gradients need not have it.
         """
+        del function
+        raise CapabilityError(f"The {self.backend} backend has no gradients. Use a method without them: occlusion.")
 
     @abstractmethod
     def compile(self, program: Callable[..., dict[str, Array]], static: Hashable) -> Callable[..., dict[str, Any]]:

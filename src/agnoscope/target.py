@@ -383,6 +383,8 @@ def _function_score(
     try:
         scores = function(run)
     except KeyError as error:
+        if error.args[:1] and error.args[0] in run:
+            raise  # the function's own
         raise TargetError(
             f"The target function reads {error}, and the run holds {', '.join(run)}: name what it needs, "
             f"ag.Score(function, needs=({error},))."
