@@ -33,8 +33,9 @@ def wrap(
     `mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)`; for networks fed with bytes, `range=(0, 255)`.
 
     Args:
-        network: a `torch.nn.Module`, `keras.Model`, Flax module, a function `f(params, images)` (then say
-            backend="jax"), whatever a plugin knows, or a network wrapped already, which is returned as it is.
+        network: a `torch.nn.Module` or exported program, a `keras.Model`, a Flax module, a function
+            `f(params, images)` (then say backend="jax"), whatever a plugin knows, or a network wrapped already,
+            which is returned as it is.
         params: of a Flax linen module (its variables) or of a plain function.
         input_size: height and width in pixels, or one number for both; by default what the network tells, else
             every image's own size.

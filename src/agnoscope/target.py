@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from agnoscope.answers import class_name
 from agnoscope.errors import TargetError, nearest
 from agnoscope.model import RESERVED, Array, Model
+from agnoscope.trees import mapped
 
 Space: TypeAlias = Literal["score", "probability"]
 TOP = -1
@@ -68,7 +69,7 @@ class Bound:
 
     def take(self, rows: NDArray[np.intp]) -> "Bound":
         """The same question for some of the images, by their numbers."""
-        return replace(self, arrays=_mapped(self.arrays, lambda a: a[rows]), names=tuple(self.names[i] for i in rows))
+        return replace(self, arrays=mapped(self.arrays, lambda a: a[rows]), names=tuple(self.names[i] for i in rows))
 
     def freeze(self, scores: NDArray[Any] | None, labels: tuple[str, ...] | None) -> "Bound":
         """Put the network's first answer in the place of "top-1", once it is known.
@@ -330,10 +331,6 @@ def _frozen(arrays: Mapping[str, Any], best: NDArray[Any]) -> dict[str, Any]:
     if "index" in arrays:
         return {"index": np.where(arrays["index"] == TOP, best, arrays["index"]).astype(np.int32)}
     return {k: _frozen(v, best) if isinstance(v, Mapping) else v for k, v in arrays.items()}
-
-
-def _mapped(tree: Mapping[str, Any], function: Callable[[Any], Any]) -> dict[str, Any]:
-    return {k: _mapped(v, function) if isinstance(v, Mapping) else function(v) for k, v in tree.items()}
 
 
 def _pick(xp: Any, table: Array, index: Array) -> Array:

@@ -17,6 +17,7 @@ from agnoscope.backends.tape import Variable, gradients_of, value_of, xp
 from agnoscope.errors import CapabilityError, LayerError, ModelError
 from agnoscope.images import InputSpec
 from agnoscope.model import RESERVED, Array, Head, Layer, Model, Outline, Patch, ReluRule
+from agnoscope.trees import mapped
 
 
 @final
@@ -161,10 +162,10 @@ class ReferenceModel(Model):
                 leaves.append(Variable(array))
                 return leaves[-1]
 
-            value, aux = function(_mapped(tree, leaf), *rest)
+            value, aux = function(mapped(tree, leaf), *rest)
             # a value that depends on no leaf has no way back, and its gradient is zero
             found = iter(gradients_of(value if isinstance(value, Variable) else Variable(value), leaves))
-            return (value_of(value), _mapped(aux, value_of)), _mapped(tree, lambda _: next(found))
+            return (value_of(value), mapped(aux, value_of)), mapped(tree, lambda _: next(found))
 
         return differentiated
 
@@ -174,7 +175,7 @@ class ReferenceModel(Model):
             return array.astype(self.dtype if array.dtype.kind == "f" else np.int32, copy=False)
 
         def compiled(*trees: Any) -> dict[str, Any]:
-            found: dict[str, Any] = _mapped(program(self, static, *(_mapped(tree, cast) for tree in trees)), value_of)
+            found: dict[str, Any] = mapped(program(self, static, *(mapped(tree, cast) for tree in trees)), value_of)
             return found
 
         return compiled
@@ -267,9 +268,3 @@ def _rectified(x: Array, high: float | None, rule: ReluRule | None) -> Array:
         return rule(xp, a, y, g, plain) if callable(rule) else plain
 
     return Variable(y, [(x, back)]) if isinstance(x, Variable) else y
-
-
-def _mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
-    if isinstance(tree, Mapping):
-        return {name: _mapped(branch, function) for name, branch in tree.items()}
-    return function(tree)

@@ -24,6 +24,7 @@ from agnoscope.backends.tensorflow_network import build, calling, channels_first
 from agnoscope.errors import CapabilityError, LayerError, ModelError, nearest
 from agnoscope.images import InputSpec
 from agnoscope.model import RESERVED, Array, Head, Layer, Model, Outline, Patch, ReluRule
+from agnoscope.trees import mapped
 
 PROGRAMS = 32
 """How many traced programs a model keeps; one of ResNet-50 holds about 34 MiB."""
@@ -137,7 +138,7 @@ class TensorFlowModel(Model):
     def value_and_grad(self, function: Callable[..., tuple[Array, Any]]) -> Callable[..., Any]:
         def differentiated(tree: Any, *rest: Any) -> tuple[tuple[Array, Any], Any]:
             # Copies, so that an array that comes in by two ways is differentiated by this one alone.
-            tree = _mapped(tree, tf.identity)
+            tree = mapped(tree, tf.identity)
             leaves = tf.nest.flatten(tree)
             value, aux = function(tree, *rest)
             slopes = tf.gradients(value, leaves, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -148,9 +149,9 @@ class TensorFlowModel(Model):
 
     def compile(self, program: Callable[..., dict[str, Array]], static: Hashable) -> Callable[..., dict[str, Any]]:
         def compiled(*trees: Any) -> dict[str, Any]:
-            tensors = [_mapped(tree, self._tensor) for tree in trees]
+            tensors = [mapped(tree, self._tensor) for tree in trees]
             found: dict[str, Any] = self._program(program, static, tensors)(*tensors)
-            return _mapped(found, lambda tensor: np.asarray(tensor.numpy()))
+            return mapped(found, lambda tensor: np.asarray(tensor.numpy()))
 
         return compiled
 
@@ -168,7 +169,7 @@ class TensorFlowModel(Model):
         with self._lock:
             if key not in self._programs:
                 function = tf.function(functools.partial(program, self, static), autograph=False)
-                specs = [_mapped(tree, tf.TensorSpec.from_tensor) for tree in trees]
+                specs = [mapped(tree, tf.TensorSpec.from_tensor) for tree in trees]
                 self._programs[key] = function.get_concrete_function(*specs)
                 if len(self._programs) > PROGRAMS:
                     self._programs.popitem(last=False)
@@ -242,12 +243,6 @@ def _dense(slope: Array, leaf: Array) -> Array:
     slope = tf.convert_to_tensor(slope)
     slope.set_shape(leaf.shape)
     return slope
-
-
-def _mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
-    if isinstance(tree, Mapping):
-        return {name: _mapped(branch, function) for name, branch in tree.items()}
-    return function(tree)
 
 
 def _signature(tree: Any) -> Hashable:

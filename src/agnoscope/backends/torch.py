@@ -22,6 +22,7 @@ from agnoscope.backends.torch_trace import HeadMode, LayoutMode
 from agnoscope.errors import CapabilityError, LayerError, ModelError
 from agnoscope.images import InputSpec
 from agnoscope.model import RESERVED, Array, Head, Layer, Model, Outline, Patch
+from agnoscope.trees import leaves, mapped
 
 REFUSALS: Final = (
     *("inplace operation", "in-place operation", "modified inplace"),
@@ -86,7 +87,7 @@ class TorchModel(Model):
     def _discover(self, size: tuple[int, int]) -> Outline:
         low, high = (b if np.isfinite(b) else d for b, d in zip(self.spec.bounds, (0.0, 1.0), strict=True))
         image = np.full((1, *size, self.spec.depth), (low + high) / 2)
-        with self._quiet(), LayoutMode() as layout, HeadMode() as heads:
+        with self._quiet(), self._shadow.watched(), LayoutMode() as layout, HeadMode() as heads:
             x = self._tensor(image)
             layout.follow(x, x.ndim - 1)
             run = Run(layout=layout)
@@ -110,6 +111,7 @@ class TorchModel(Model):
             self.require("capture", f"looking at {', '.join(sorted(wanted | set(patch)))}")
         size = (images.shape[1], images.shape[2])
         outline = self.outline(size)
+        self._shadow.watch((*wanted, *patch))
         run = Run(wanted, patch, len(wanted) < len(set(capture)), self._axes[size])
         with ExitStack() as stack:
             # A function mode costs a little at every operation, so each is entered only where it is needed.
@@ -134,15 +136,15 @@ class TorchModel(Model):
 
     def value_and_grad(self, function: Callable[..., tuple[Array, Any]]) -> Callable[..., Any]:
         def differentiated(tree: Any, *rest: Any) -> tuple[tuple[Any, Any], Any]:
-            leaves = _mapped(tree, lambda t: t.detach().requires_grad_())
-            flat = _flat(leaves)
+            own = mapped(tree, lambda t: t.detach().requires_grad_())
+            flat = leaves(own)
             slopes: Sequence[Any] = [None] * len(flat)
             with torch.enable_grad(), _refusals():
-                value, aux = function(leaves, *rest)
+                value, aux = function(own, *rest)
                 if value.requires_grad and flat:
                     slopes = torch.autograd.grad(value, flat, allow_unused=True)
             found = iter([torch.zeros_like(t) if g is None else g for t, g in zip(flat, slopes, strict=True)])
-            return (value.detach(), _mapped(aux, torch.Tensor.detach)), _mapped(leaves, lambda _: next(found))
+            return (value.detach(), mapped(aux, torch.Tensor.detach)), mapped(own, lambda _: next(found))
 
         return differentiated
 
@@ -150,9 +152,9 @@ class TorchModel(Model):
         def compiled(*trees: Any) -> dict[str, Any]:
             self._follow()
             with self._quiet():
-                given = [_mapped(tree, self._tensor) for tree in trees]
+                given = [mapped(tree, self._tensor) for tree in trees]
                 found = self._in_some_order(lambda: program(self, static, *given))
-                return _mapped(found, lambda t: wide(t).detach().cpu().numpy())
+                return mapped(found, lambda t: wide(t).detach().cpu().numpy())
 
         return compiled
 
@@ -193,8 +195,9 @@ class TorchModel(Model):
     def _tensor(self, array: Any) -> torch.Tensor:
         array = np.asarray(array)
         array = array.astype(self.dtype if array.dtype.kind == "f" else np.int32, copy=False)
-        # A copy, since a read-only array would make torch warn.
-        return torch.tensor(array, device=self._weight.device)
+        # Sharing memory is enough, as `_forward` copies what the network gets; of a read-only array torch would warn.
+        shared = array.flags.writeable and self._weight.device.type == "cpu"
+        return torch.from_numpy(array) if shared else torch.tensor(array, device=self._weight.device)
 
     def _forward(self, images: torch.Tensor, run: Run) -> Any:
         """Send images through the network under one run; None where it stopped early."""
@@ -265,13 +268,3 @@ def _no_relu(rule: Any, layers: Mapping[str, Layer]) -> str:
         f"{rule if isinstance(rule, str) else 'The rule'!r} changes the gradient of ReLUs, and none ran on the way to "
         f"this target (other activations: {', '.join(others) or 'none'}). Use saliency."
     )
-
-
-def _mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
-    if isinstance(tree, Mapping):
-        return {name: _mapped(branch, function) for name, branch in tree.items()}
-    return function(tree)
-
-
-def _flat(tree: Any) -> list[Any]:
-    return [leaf for branch in tree.values() for leaf in _flat(branch)] if isinstance(tree, Mapping) else [tree]

@@ -8,7 +8,7 @@ nothing is stored twice, and no gradient can reach the user's `.grad`. What is n
 import copy
 import operator
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, NoneType
@@ -74,8 +74,35 @@ class Shadow:
         return True
 
     def ready(self) -> AbstractContextManager[nn.Module]:
-        """The module, in evaluation mode and with our hooks."""
+        """The module, in evaluation mode and with the hooks that were asked for."""
         return _borrowed(self._network, self._hook) if self._module is None else nullcontext(self._module)
+
+    def watch(self, layers: Iterable[str]) -> None:
+        """Hook the modules of these layers, from now on; a hook on every module would cost a small network dearly."""
+        wanted = {layer.partition("@")[0] for layer in layers}
+        if self._module is not None and wanted - self._hooked.keys():
+            with _BORROWING:
+                self._add_hooks(self._module, wanted)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Where every module is hooked, for a recorded run."""
+        if self._module is None:
+            yield
+            return
+        with _BORROWING:
+            before = set(self._hooked)
+            self._add_hooks(self._module, None)
+            try:
+                yield
+            finally:
+                for name in self._hooked.keys() - before:
+                    self._hooked.pop(name).remove()
+
+    def _add_hooks(self, network: nn.Module, wanted: set[str] | None) -> None:
+        for name, module in _hookable(network):
+            if name not in self._hooked and (wanted is None or name in wanted):
+                self._hooked[name] = module.register_forward_hook(partial(self._hook, name))
 
     def _cast(self) -> None:
         _check(self._network)
@@ -83,10 +110,8 @@ class Shadow:
         stamp = _Stamp(self._network) if not self._ours else None
         with torch.inference_mode(False), torch.no_grad():
             copied = self._network.requires_grad_(False) if self._ours else _copy(self._network)
-        if copied is not None:
-            for name, module in _hookable(copied):
-                module.register_forward_hook(partial(self._hook, name))
         self._module, self._stamp = copied, None if copied is None else stamp
+        self._hooked: dict[str, Any] = {}
 
 
 class _Stamp:
@@ -108,9 +133,8 @@ class _Stamp:
         parts: list[Any] = []
         places = []
         for module in self._modules:
-            attributes = vars(module).copy()
-            attributes.pop("training", None)
-            parts += attributes.values()
+            # The mode, too: casting again after a change of it is cheap beside looking for it at every call.
+            parts += vars(module).values()
             weights = (*module._parameters.values(), *module._buffers.values())
             parts += (*module._modules.values(), *module._forward_hooks.values(), *module._forward_pre_hooks.values())
             parts += weights

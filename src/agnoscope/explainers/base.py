@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import version
+from math import ceil
 from typing import Any, ClassVar, Final, Self, TypeAlias
 
 import numpy as np
@@ -207,12 +208,12 @@ def input_gradient(model: Model, images: Array, target: Bound) -> dict[str, Arra
 
 
 def chunks(count: int, size: int) -> Iterator[tuple[NDArray[np.intp], int]]:
-    """Cut `count` items into chunks of one size, so that one compiled program serves all.
+    """Cut `count` items into chunks of one length, at most `size`, so that one compiled program serves all.
 
     Yields:
         The items' numbers, the last one repeated to fill the last chunk, and how many of them count.
     """
-    size = min(size, count)
+    size = ceil(count / ceil(count / size))  # as even as can be: what fills the last chunk is work for nothing
     for start in range(0, count, size):
         rows = np.arange(start, start + size)
         yield np.minimum(rows, count - 1), min(size, count - start)
