@@ -22,11 +22,13 @@ class Bare:
 
     Attributes:
         network: what `agnoscope.wrap` takes, with its parameters.
-        forward: (images, 224, 224, 3) to scores, both as NumPy arrays.
+        prepare: a NumPy array (images, 224, 224, 3) to what the network takes; not timed.
+        forward: from that to the scores, as a NumPy array.
         gradient: likewise to the gradient of each image's first score.
     """
 
     network: tuple[Any, Any]
+    prepare: Callable[[np.ndarray], Any]
     forward: Callable[[Any], Any]
     gradient: Callable[[Any], Any]
 
@@ -63,20 +65,21 @@ def torch(name: str) -> Bare:
     network = mobilenet_v2(mobilenet_weights()) if name == "mobilenet_v2" else _torch_resnet50()
     network = network.eval()
 
-    def prepared(images: np.ndarray) -> Any:
-        return torch.from_numpy(images).permute(0, 3, 1, 2)
+    def prepare(images: np.ndarray) -> Any:
+        # As data loaders hand them on: channels first, contiguous.
+        return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
     @torch.inference_mode()
-    def forward(images: np.ndarray) -> Any:
-        return network(prepared(images)).numpy()
+    def forward(x: Any) -> Any:
+        return network(x).numpy()
 
-    def gradient(images: np.ndarray) -> Any:
+    def gradient(x: Any) -> Any:
         for parameter in network.parameters():
             parameter.requires_grad_(False)
-        x = prepared(images).requires_grad_()
+        x = x.detach().requires_grad_()
         return torch.autograd.grad(network(x)[:, 0].sum(), x)[0].numpy()
 
-    return Bare((network, None), forward, gradient)
+    return Bare((network, None), prepare, forward, gradient)
 
 
 def _torch_resnet50() -> Any:
@@ -127,8 +130,9 @@ def jax(name: str) -> Bare:
     gradient = jax.jit(jax.grad(lambda x, v: module.apply(v, x)[:, 0].sum()))
     return Bare(
         (module, variables),
-        lambda images: np.asarray(forward(variables, images)),
-        lambda images: np.asarray(gradient(images, variables)),
+        jax.numpy.asarray,
+        lambda x: np.asarray(forward(variables, x)),
+        lambda x: np.asarray(gradient(x, variables)),
     )
 
 
@@ -187,6 +191,7 @@ def tensorflow(name: str) -> Bare:
 
     return Bare(
         (network, None),
-        lambda images: scores(tf.constant(images)).numpy(),
-        lambda images: slopes(tf.constant(images)).numpy(),
+        tf.constant,
+        lambda x: scores(x).numpy(),
+        lambda x: slopes(x).numpy(),
     )

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def main() -> None:
         for row in found:
             mark = "" if row["ratio"] <= row["bound"] else "  over"
             print(
-                f"{row['framework']:<11}{row['network']:<14}{row['what']:<27}{row['ratio']:6.3f}  ≤ {row['bound']:.2f}"
+                f"{row['framework']:<11}{row['network']:<14}{row['what']:<27}{row['images']:>2} {row['ratio']:6.3f}  ≤ {row['bound']:.2f}"
                 f"   ({row['ours_ms']:.1f} ms against {row['bare_ms']:.1f} ms){mark}",
                 flush=True,
             )
@@ -68,27 +69,34 @@ def measure(framework: str, name: str, rounds: int) -> list[dict[str, Any]]:
     bare = getattr(benchmarks.bare, framework)(name)
     model = wrap(*bare.network, input_size=224)
     image = np.random.default_rng(0).uniform(size=(1, 224, 224, 3)).astype(np.float32)
-    batch = 8
-    occlusion = Occlusion(window=56, stride=28)
-    windows = len(occlusion.windows((224, 224)))
-    many = np.repeat(image, batch, axis=0)
+    occlusion, batch = Occlusion(window=56, stride=28), 7  # 49 windows
+    one, many = bare.prepare(image), bare.prepare(np.repeat(image, batch, axis=0))
 
     def same_forwards() -> None:
-        bare.forward(image)
-        for _ in range(-(-windows // batch)):
+        bare.forward(one)
+        for _ in range(49 // batch):
             bare.forward(many)
 
-    pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
-        "grad-cam / forward": (lambda: GradCAM()(model, image, 0), lambda: bare.forward(image)),
-        "saliency / by hand": (lambda: Saliency()(model, image, 0), lambda: bare.gradient(image)),
-        "occlusion / same forwards": (lambda: occlusion(model, image, 0, batch_size=batch), same_forwards),
+    pairs: dict[tuple[str, int], tuple[Callable[[], Any], Callable[[], Any]]] = {
+        ("occlusion / same forwards", 1): (lambda: occlusion(model, image, 0, batch_size=batch), same_forwards)
     }
+    for count in (1, 8):
+        images = np.repeat(image, count, axis=0)
+        ready = bare.prepare(images)
+        pairs["grad-cam / forward", count] = (
+            partial(GradCAM(), model, images, 0, batch_size=count),
+            partial(bare.forward, ready),
+        )
+        pairs["saliency / by hand", count] = (
+            partial(Saliency(), model, images, 0, batch_size=count),
+            partial(bare.gradient, ready),
+        )
     rows = []
-    for what, (ours, yardstick) in pairs.items():
-        few = max(3, rounds // 4) if what.startswith("occlusion") else rounds
+    for (what, count), (ours, yardstick) in pairs.items():
+        few = max(3, rounds // 4) if what.startswith("occlusion") or count > 1 else rounds
         times = interleaved([ours, yardstick], few)
-        row = {"framework": framework, "network": name, "what": what, "bound": BOUNDS[what], "rounds": few}
-        rows.append(row | {"ours_ms": times[0], "bare_ms": times[1], "ratio": times[0] / times[1]})
+        row = {"framework": framework, "network": name, "what": what, "images": count, "bound": BOUNDS[what]}
+        rows.append(row | {"rounds": few, "ours_ms": times[0], "bare_ms": times[1], "ratio": times[0] / times[1]})
     return rows
 
 

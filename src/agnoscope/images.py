@@ -158,7 +158,7 @@ def load(images: ImageLike, spec: InputSpec, dtype: str = "float32") -> Batch:
             f"The images have different sizes, {sorted(shapes)}, and the network has none of its own: "
             "give input_size=(height, width) to wrap, or explain them one by one."
         )
-    return Batch(np.stack(arrays), tuple(photos), tuple(names))
+    return Batch(np.stack(arrays) if len(arrays) > 1 else arrays[0][None], tuple(photos), tuple(names))
 
 
 def decode(path: str | Path) -> "Image.Image":
@@ -279,7 +279,9 @@ def _prepared(item: Any, name: str, spec: InputSpec, dtype: str) -> tuple[NDArra
         return array.astype(dtype), _preview(photo)
     array = _checked(array, name, spec).astype(dtype)
     shown = array[..., :3] if array.shape[-1] >= 3 else np.repeat(array[..., :1], 3, axis=-1)
-    shown = (np.clip((shown - low) / (high - low), 0, 1) * 255).round()
+    shown = shown - array.dtype.type(low)
+    shown *= 255 / (high - low)
+    np.clip(shown.round(out=shown), 0, 255, out=shown)
     return array, _preview(shown.astype(np.uint8))
 
 
@@ -304,13 +306,14 @@ def _checked(array: NDArray[Any], name: str, spec: InputSpec) -> NDArray[Any]:
             f"{name} has height and width {array.shape[:2]}; the network expects {spec.size}. "
             "Resize it, or give a path, PIL image or uint8 array, which are resized here."
         )
-    if not np.isfinite(array).all():
+    darkest, brightest = array.min(), array.max()
+    if not (np.isfinite(darkest) and np.isfinite(brightest)):
         raise ImageError(f"{name} holds NaN or infinity at {np.argwhere(~np.isfinite(array))[0].tolist()}.")
     slack = 1e-4 * (high - low)
-    if array.min() < low - slack or array.max() > high + slack:
-        hint = " Divide it by 255, or give uint8." if (low, high) == (0, 1) and array.min() >= 0 else ""
+    if darkest < low - slack or brightest > high + slack:
+        hint = " Divide it by 255, or give uint8." if (low, high) == (0, 1) and darkest >= 0 else ""
         raise ImageError(
-            f"{name} has values from {array.min():g} to {array.max():g}; images here lie within "
+            f"{name} has values from {darkest:g} to {brightest:g}; images here lie within "
             f"({low:g}, {high:g}).{hint} If they are normalised already, say so: wrap(..., bounds=(low, high))."
         )
     return array

@@ -160,7 +160,7 @@ class Explainer(ABC):
                 *_emptiness(found.values, batch.names, self.reduction),
             ),
         )
-        return Explanation(found.values.astype(dtype), batch.photos, batch.names, provenance, found.output)
+        return Explanation(found.values.astype(dtype, copy=False), batch.photos, batch.names, provenance, found.output)
 
 
 class StepExplainer(Explainer):
@@ -181,11 +181,12 @@ class StepExplainer(Explainer):
         parts = []
         progress(0, len(images))
         for rows, kept in chunks(len(images), batch_size):
-            found = compiled(images[rows], target.take(rows).arrays)
+            whole = len(rows) == len(images)  # then there is nothing to take out, nor to copy
+            found = compiled(images if whole else images[rows], (target if whole else target.take(rows)).arrays)
             parts.append({name: value[:kept] for name, value in found.items()})
             progress(min(int(rows[kept - 1]) + 1, len(images)), len(images))
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return Attribution(whole["values"], whole["scores"], whole.get("output"))
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return Attribution(joined["values"], joined["scores"], joined.get("output"))
 
 
 def _step_program(
