@@ -2,10 +2,10 @@
 
     python -m benchmarks.cost [torch|jax|tensorflow] [--rounds 15] [--json FILE]
 
-Each framework runs in a process of its own, in one thread; CPU time is taken, which other processes disturb
-little. The bare forward and our calls take turns, round by
-round, so that whatever else the machine does falls on all of them; medians of the rounds are compared. A call of
-ours is all that a user waits for: from the array at the door to the finished `Explanation`.
+Each framework runs in a process of its own, in one thread; CPU time is taken, which other processes disturb little.
+The bare forward and our calls take turns, round by round, so that whatever else the machine does falls on all of them;
+medians of the rounds are compared. A call of ours is all that a user waits for, from the array at the door to the
+finished `Explanation`; the bare network gets its input ready-made.
 """
 
 import argparse
@@ -51,11 +51,9 @@ def main() -> None:
         found = json.loads(done.stdout.splitlines()[-1])
         for row in found:
             mark = "" if row["ratio"] <= row["bound"] else "  over"
-            print(
-                f"{row['framework']:<11}{row['network']:<14}{row['what']:<27}{row['images']:>2} {row['ratio']:6.3f}  ≤ {row['bound']:.2f}"
-                f"   ({row['ours_ms']:.1f} ms against {row['bare_ms']:.1f} ms){mark}",
-                flush=True,
-            )
+            title = f"{row['framework']:<11}{row['network']:<14}{row['what']:<27}{row['images']:>2} "
+            times = f"({row['ours_ms']:.1f} ms against {row['bare_ms']:.1f} ms)"
+            print(f"{title}{row['ratio']:6.3f}  ≤ {row['bound']:.2f}   {times}{mark}", flush=True)
         rows += found
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))
