@@ -158,7 +158,9 @@ def load(images: ImageLike, spec: InputSpec, dtype: str = "float32") -> Batch:
             f"The images have different sizes, {sorted(shapes)}, and the network has none of its own: "
             "give input_size=(height, width) to wrap, or explain them one by one."
         )
-    return Batch(np.stack(arrays) if len(arrays) > 1 else arrays[0][None], tuple(photos), tuple(names))
+    return Batch(
+        np.stack(arrays) if len(arrays) > 1 else arrays[0].reshape(1, *arrays[0].shape), tuple(photos), tuple(names)
+    )
 
 
 def decode(path: str | Path) -> "Image.Image":

@@ -195,6 +195,8 @@ class TorchModel(Model):
     def _tensor(self, array: Any) -> torch.Tensor:
         array = np.asarray(array)
         array = array.astype(self.dtype if array.dtype.kind == "f" else np.int32, copy=False)
+        # `a[None]` has a step of 0, in which PyTorch sees no order of channels and takes a slower way.
+        array = array.copy() if 0 in array.strides else array
         # Sharing memory is enough, as `_forward` copies what the network gets; of a read-only array torch would warn.
         shared = array.flags.writeable and self._weight.device.type == "cpu"
         return torch.from_numpy(array) if shared else torch.tensor(array, device=self._weight.device)
