@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from agnoscope.model import Model
 
-SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".npz")
-
 
 class _Numbers(click.ParamType[Any]):
     """Numbers with commas or an × between them: 224, 224x320, 0.485,0.456,0.406."""
@@ -198,9 +196,10 @@ def plugins_command() -> None:
 def demo(out: Path, scene: int, backends: tuple[str, ...]) -> None:
     """Explain one scene with an honest and a cheating network, in every framework that is installed."""
     from agnoscope.demo.show import show
+    from agnoscope.explanation import PICTURES
 
-    if out.suffix not in SUFFIXES[:-1]:
-        raise OptionError(f"--out {str(out)!r} must end in {', '.join(SUFFIXES[:-1])}.")
+    if out.suffix.lower() not in PICTURES:
+        raise OptionError(f"--out {str(out)!r} must end in {', '.join(PICTURES)}.")
     with _progress("explaining") as progress:
         lines = show(out, scene, backends, progress)
     for line in lines:
@@ -220,7 +219,9 @@ def _image(text: str) -> Any:
 
 
 def _places(images: tuple[str, ...], method: str, out: Path | None) -> list[Path]:
-    """Where each explanation goes: beside nothing that exists by accident, and known before any work is done."""
+    """Where each explanation goes; refused before any work is done, if it cannot."""
+    from agnoscope.explanation import PICTURES
+
     named = [
         f"{Path(image).name.replace(':', '-').rpartition('.')[0] or image.replace(':', '-')}_{method}"
         for image in images
@@ -231,8 +232,9 @@ def _places(images: tuple[str, ...], method: str, out: Path | None) -> list[Path
         if twice:
             raise OptionError(f"Several images would be saved as {', '.join(sorted(twice))}: explain them apart.")
         return places
-    if out.suffix.lower() not in SUFFIXES:
-        raise OptionError(f"--out {str(out)!r} must be an existing folder or end in {', '.join(SUFFIXES)}.")
+    endings = (*PICTURES, ".npz")
+    if out.suffix.lower() not in endings:
+        raise OptionError(f"--out {str(out)!r} must be an existing folder or end in {', '.join(endings)}.")
     if len(images) > 1:
         raise OptionError(f"--out {str(out)!r} is one file for {len(images)} images: give a folder.")
     if not out.parent.is_dir():
