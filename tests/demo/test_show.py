@@ -17,7 +17,7 @@ def test_mass_is_the_share_of_what_is_positive() -> None:
 
 
 def test_a_scene_shows_a_thing_away_from_home() -> None:
-    assert all(scene(number).label != scene(number).background for number in range(6))
+    assert all(scene(number).label != scene(number).background for number in range(12))
     np.testing.assert_array_equal(scene(3).image, scene(3).image)
     assert (scene(0).image != scene(1).image).any()
 
