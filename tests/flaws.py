@@ -4,18 +4,21 @@ The conformance kit must find every one of them, by the check made for it, and l
 something else.
 """
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agnoscope import Explainer, Model, wrap
 from agnoscope.backends.reference import Network, Relu
 from agnoscope.explainers.base import StepExplainer, input_gradient
-from agnoscope.model import Array, Outline, Patch
+from agnoscope.inputs import Input, Inputs
+from agnoscope.model import RESERVED, Array, Outline, Patch
 from agnoscope.target import Bound
 from agnoscope.testing import Backend
 
@@ -54,6 +57,36 @@ class Sound(Model):
 
     def compile(self, program: Callable[..., dict[str, Array]], static: Any) -> Callable[..., dict[str, Any]]:
         return self.inner.compile(lambda _, *rest: program(self, *rest), static)
+
+    def read_weights(self) -> Mapping[str, NDArray[Any]]:
+        return self.inner.read_weights()
+
+    def replace_weights(self, values: Mapping[str, NDArray[Any]]) -> Self:
+        view = copy.copy(self)
+        view.inner = self.inner.replace_weights(values)
+        return view
+
+
+class Shifted(Sound):
+    """A network of two inputs, the second of which is added to the output."""
+
+    inputs = Inputs({"images": Input(), "shift": Input()}, ("images", "shift"))
+
+    def discover(self, size: tuple[int, int]) -> Outline:
+        outline = super().discover(size)
+        if self.bound["shift"].shape != outline.scores:
+            raise ValueError("these cannot be added")
+        return outline
+
+    def run(
+        self, images: Array, capture: Sequence[str], patch: Mapping[str, Patch] = MappingProxyType({})
+    ) -> dict[str, Array]:
+        values, shift = super().run(images, capture, patch), self.shift(images)
+        return {name: value + shift if name in RESERVED else value for name, value in values.items()}
+
+    def shift(self, images: Array) -> Array:
+        """What is added for these images."""
+        return self.repeated(images)["shift"]
 
 
 class ForgetsOrderOfChannels(Sound):
@@ -262,6 +295,44 @@ class CountsFromOne(Sound):
         self.xp.argmax = lambda x, axis: self.inner.xp.argmax(x, axis=axis) * 0 + 1
 
 
+class ChangesItsOwnWeights(Sound):
+    """Puts the other weights into the network itself."""
+
+    def replace_weights(self, values: Mapping[str, NDArray[Any]]) -> Self:
+        self.inner = self.inner.replace_weights(values)
+        return self
+
+
+class GivesItsWeightsAway(Sound):
+    """Shows the weights themselves, where copies are promised."""
+
+    def read_weights(self) -> Mapping[str, NDArray[Any]]:
+        names = [name.split(".") for name in super().read_weights()]
+        return {f"{layer}.{own}": getattr(self.inner.network.layers[layer], own) for layer, own in names}
+
+
+class NamesWeightsByItself(Sound):
+    """Calls weights by numbers, in which no layer can be found."""
+
+    def read_weights(self) -> Mapping[str, NDArray[Any]]:
+        return {f"w{number}": weight for number, weight in enumerate(super().read_weights().values())}
+
+    def replace_weights(self, values: Mapping[str, NDArray[Any]]) -> Self:
+        names = list(super().read_weights())
+        return super().replace_weights({names[int(name[1:])]: weight for name, weight in values.items()})
+
+
+class KeepsFirstBinding(Shifted):
+    """Keeps one program, with the first arrays that were bound built in."""
+
+    def __init__(self, network: Network, **options: Any) -> None:
+        super().__init__(network, **options)
+        self.kept: dict[str, Array] = {}
+
+    def shift(self, images: Array) -> Array:
+        return self.kept.setdefault("shift", super().shift(images)[:1])
+
+
 class Transposes(StepExplainer):
     """Swaps rows and columns of its values."""
 
@@ -328,7 +399,7 @@ FLAWS: list[tuple[Backend | Explainer, str]] = [
     (of(IgnoresRule), "check_relu_rules check_relu_rule_without_relu check_explainers"),
     (of(PassesWithoutRelu), "check_relu_rule_without_relu"),
     (of(MixesImages), "check_batch_independence check_patch check_explainers"),
-    (of(WritesToInput), "check_input_untouched check_relu_rules check_explainers"),
+    (of(WritesToInput), "check_input_untouched check_relu_rules check_parameters check_explainers"),
     (of(NeedsWritableInput), "check_input_untouched"),
     (of(LeavesHookBehind), "check_state_restored"),
     (of(SwallowsErrors), "check_state_restored"),
@@ -336,8 +407,15 @@ FLAWS: list[tuple[Backend | Explainer, str]] = [
     (of(SharesRule), "check_threads"),
     (of(RaisesItsOwnErrors), "check_errors"),
     (of(CountsFromOne), "check_explainers"),
+    (of(ChangesItsOwnWeights), "check_parameters"),
+    (of(GivesItsWeightsAway), "check_parameters"),
+    (of(NamesWeightsByItself), "check_parameters"),
+    (Backend("KeepsFirstBinding", Sound, build_shifted=KeepsFirstBinding), "check_inputs"),
     (of(Sound, entry="heavy"), "check_light_import"),
-    (of(Sound, fingerprint=lambda model, seen=[]: seen.append(0) or len(seen)), "check_state_restored"),
+    (
+        of(Sound, fingerprint=lambda model, seen=[]: seen.append(0) or len(seen)),
+        "check_state_restored check_parameters",
+    ),
     (Transposes(), "check_explainer_shape"),
     (NormalisesByBatch(), "check_explainer_batch"),
     (Draws(), "check_explainer_batch"),

@@ -82,8 +82,8 @@ def test_a_photo_and_a_network_are_all_it_takes(tmp_path: Path) -> None:
     [
         ("gradcam", {}, "no explainer 'gradcam'. Near it: 'grad-cam'"),
         ("occlusion", {"windw": 3}, "'occlusion' has no option 'windw'. Its options: 'window'"),
-        ("saliency", {"window": 3}, "'saliency' has no option 'window'. It has no options"),
-        ("saliency", {"layer": "conv1"}, "'saliency' has no option 'layer'"),
+        ("saliency", {"window": 3}, "'saliency' has no option 'window'. Its options: 'layer'"),
+        ("occlusion", {"layer": "conv1"}, "'occlusion' has no option 'layer'"),
     ],
 )
 def test_unknown_methods_and_options_are_refused(method: str, options: dict[str, Any], message: str) -> None:
@@ -93,7 +93,7 @@ def test_unknown_methods_and_options_are_refused(method: str, options: dict[str,
 
 def test_every_refusal_is_an_agnoscope_error_and_one_that_python_knows() -> None:
     errors = [getattr(ag, name) for name in ag.__all__ if name.endswith("Error") and name != "AgnoscopeError"]
-    assert len(errors) == 10
+    assert len(errors) == 11
     for error in errors:
         assert issubclass(error, ag.AgnoscopeError)
         assert len(error.__mro__) > len(ag.AgnoscopeError.__mro__) + 1

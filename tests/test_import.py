@@ -11,8 +11,8 @@ import pytest
 
 import agnoscope.explainers
 
-HEAVY = ("torch", "jax", "flax", "tensorflow", "keras", "matplotlib", "skimage", "PIL", "cmap", "rich")
-EXPLAINERS = [module.name for module in pkgutil.iter_modules(agnoscope.explainers.__path__, "agnoscope.explainers.")]
+HEAVY = ("torch", "jax", "flax", "tensorflow", "keras", "matplotlib", "skimage", "scipy", "PIL", "cmap", "rich")
+EXPLAINERS = [module.name for module in pkgutil.walk_packages(agnoscope.explainers.__path__, "agnoscope.explainers.")]
 LIGHT = {
     "the package": "import agnoscope",
     "its names": "import agnoscope; [getattr(agnoscope, name) for name in agnoscope.__all__]",
@@ -22,6 +22,7 @@ from agnoscope.plugins import plugins
 for name in plugins().names("explainer"):
     plugins().explainer(name)
 """,
+    "the metrics": "import agnoscope.metrics",
     "an array explained": """
 import agnoscope, numpy
 from agnoscope.testing import deep_network

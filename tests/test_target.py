@@ -1,4 +1,4 @@
-"""What is asked is what gets computed: every target against its closed form, on the reference backend."""
+"""What is asked is what gets computed: classes, functions and sums against closed forms, on the reference backend."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,32 +10,24 @@ from numpy.typing import NDArray
 from agnoscope import Channel, ClassScore, LayerError, Model, Neuron, Occlusion, Saliency, Score, TargetError, wrap
 from agnoscope.backends.reference import Conv, Network, Sigmoid, Softmax
 from agnoscope.model import Array
-from agnoscope.target import Bound, Formula, Sum, as_target
-from agnoscope.testing import SIZE, deep_network, images, rectified_network
+from agnoscope.target import Bound, Sum
+from agnoscope.testing import deep_network, images, rectified_network
+from tests.targets import asking
 
 LABELS = ("cat", "Dog", "tench, Tinca tinca", "dog house")
 X = images()
 
 
-def program(model: Model, formula: Formula, x: Array, arrays: Mapping[str, Any]) -> dict[str, Array]:
-    return {"scores": formula(model.xp, model.run(x, formula.needs), arrays)}
+def bind(model: Model, asked: Any) -> Bound:
+    return asking.bind(model, asked, X)
 
 
-def bind(model: Model, asked: Any, count: int = 3) -> Bound:
-    return as_target(asked).bind(model, count, SIZE)
-
-
-def scored(model: Model, asked: Any, x: NDArray[Any] = X) -> NDArray[Any]:
-    """The target's value for each image."""
-    bound = bind(model, asked, len(x))
-    scores: NDArray[Any] = model.compile(program, bound.formula)(x, bound.arrays)["scores"]
-    return scores
+def scored(model: Model, asked: Any) -> NDArray[Any]:
+    return asking.scored(model, asked, X)
 
 
 def captured(model: Model, *names: str) -> list[NDArray[Any]]:
-    """Values of the run on the images."""
-    found = model.compile(lambda model, names, x: model.run(x, names), names)(X)
-    return [found[name] for name in names]
+    return asking.captured(model, X, *names)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +94,7 @@ def test_huge_scores_have_finite_probabilities_and_gradients() -> None:
     kernel = np.full((1, 1, 3, 2), 1e4, dtype=np.float32) * np.array([1, -1], dtype=np.float32)
     for head in (Softmax(), Sigmoid()):
         model = wrap(Network({"conv": Conv(kernel, np.zeros(2, np.float32)), "gap": Mean, "head": head}))
-        assert scored(model, ClassScore(0, "probability"), X).tolist() == [1, 1, 1]
+        assert scored(model, ClassScore(0, "probability")).tolist() == [1, 1, 1]
         assert np.isfinite(Saliency()(model, X, ClassScore(1, "probability")).values).all()
 
 
@@ -190,48 +182,10 @@ def test_labels_that_are_not_there_or_do_not_fit_are_told() -> None:
 
 def test_scores_with_more_axes_have_no_classes_but_functions() -> None:
     segmenter = wrap(Network({"conv": deep_network().layers["conv1"]}))
-    with pytest.raises(TargetError, match=r"scores of shape \(5, 7, 6\).*Use a function of the run"):
+    with pytest.raises(TargetError, match=r"scores of shape \(5, 7, 6\).*ag\.Segment .* or a function of the run"):
         bind(segmenter, 1)
     z = captured(segmenter, "scores")[0]
     np.testing.assert_array_equal(scored(segmenter, lambda run: run["scores"][:, 1, 2, 3]), z[:, 1, 2, 3])
-
-
-# -- units ------------------------------------------------------------------------------------------------------
-
-
-def test_a_neuron_is_a_place_or_the_centre_of_a_channel(model: Model) -> None:
-    activation, flat = captured(model, "conv2", "gap")
-    np.testing.assert_array_equal(scored(model, Neuron("conv2", 3, (1, 4))), activation[:, 1, 4, 3])
-    np.testing.assert_array_equal(scored(model, Neuron("conv2", 7)), activation[:, 2, 3, 7])
-    np.testing.assert_array_equal(scored(model, Neuron("conv2", 0, (0, 0))), activation[:, 0, 0, 0])
-    np.testing.assert_array_equal(scored(model, Neuron("gap", 5, (9, 9))), flat[:, 5])
-    assert bind(model, Neuron("conv2", 7)).names == ("conv2[7] at (2, 3)",) * 3
-    assert bind(model, Neuron("gap", 5)).names == ("gap[5]",) * 3
-    assert bind(model, Neuron("gap", 5)).space == "activation"
-
-
-def test_a_channel_is_the_mean_of_its_map(model: Model) -> None:
-    activation, flat = captured(model, "relu1", "gap")
-    np.testing.assert_allclose(scored(model, Channel("relu1", 4)), activation[..., 4].mean(axis=(1, 2)), rtol=1e-6)
-    np.testing.assert_array_equal(scored(model, Channel("gap", 4)), flat[:, 4])
-    assert bind(model, Channel("relu1", 4)).names == ("mean of relu1[4]",) * 3
-
-
-@pytest.mark.parametrize(
-    ("asked", "error", "message"),
-    [
-        (Neuron("conv2", 8), TargetError, "Channel 8 of layer 'conv2' was asked for; it has 8, from 0"),
-        (Channel("conv2", -1), TargetError, "Channel -1 of layer 'conv2'"),
-        (Neuron("conv2", 0, (5, 0)), TargetError, r"positions up to \(5, 7\); \(5, 0\) is not in it"),
-        (Neuron("conv2", 0, (0, -1)), TargetError, r"\(0, -1\) is not in it"),
-        (Neuron("conv2", 0, (1,)), TargetError, r"\(1,\) is not in it"),  # type: ignore[arg-type]
-        (Neuron("conv3", 0), LayerError, "no layer 'conv3'. Near it: 'conv"),
-        (Score(len, ("scores", "conv3")), LayerError, "no layer 'conv3'"),
-    ],
-)
-def test_units_that_are_not_there_are_refused(model: Model, asked: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        bind(model, asked)
 
 
 # -- functions and sums -----------------------------------------------------------------------------------------
@@ -268,6 +222,11 @@ def test_a_function_must_give_one_number_per_image(model: Model, function: Any, 
         scored(model, function)
 
 
+def test_a_function_of_an_unknown_layer_is_refused(model: Model) -> None:
+    with pytest.raises(LayerError, match="no layer 'conv3'"):
+        bind(model, Score(len, ("scores", "conv3")))  # type: ignore[arg-type]
+
+
 def test_targets_add_and_scale(model: Model, scores: NDArray[Any]) -> None:
     unit = captured(model, "conv2")[0][:, 0, 0, 1]
     neuron = Neuron("conv2", 1, (0, 0))
@@ -297,7 +256,7 @@ def test_another_class_is_the_same_formula(model: Model) -> None:
 def test_some_of_the_images_can_be_asked_alone(model: Model, asked: Any) -> None:
     bound, rows = bind(model, asked), np.array([2, 0, 0])
     some = bound.take(rows)
-    found = model.compile(program, some.formula)(X[rows], some.arrays)["scores"]
+    found = asking.scored(model, some, X[rows])
     np.testing.assert_allclose(found, scored(model, asked)[rows], rtol=1e-6)
     assert some.names == tuple(bound.names[i] for i in rows)
 
@@ -311,7 +270,7 @@ def test_the_first_answer_is_frozen_once_it_is_known(model: Model, scores: NDArr
     assert "cat [0]" in frozen.names[1]
     # Other images, another first answer: the question stays.
     darker = X[[1, 2, 0]]
-    there = model.compile(program, frozen.formula)(darker, frozen.arrays)["scores"]
+    there = asking.scored(model, frozen, darker)
     z = scores[[1, 2, 0]]
     of = z[[0, 1, 2], [first[0], 0, first[2]]]
     np.testing.assert_allclose(there, of if isinstance(asked, list) else of - 3 * z[[0, 1, 2], first], rtol=1e-5)

@@ -82,8 +82,9 @@ def explain(
     Args:
         network: what `wrap` returned, or a network that it can wrap by itself.
         images: path, PIL image, uint8 or float array, tensor, or a sequence of these.
-        method: name of the method: "saliency", "guided-backprop", "deconvnet", "grad-cam", "occlusion", or one
-            that a plugin adds.
+        method: name of the method, such as "grad-cam", "integrated-gradients" or "occlusion" (`agnoscope methods`
+            lists all, those that plugins add among them), or a preset with another library's numbers, such as
+            "captum:saliency"; see `agnoscope.presets`.
         target: class number or label, a list with one per image, a `Target`, or a function of the run; by
             default the class that the network answers first.
         layer: for methods that look at a layer.
@@ -101,11 +102,15 @@ def explain(
 
 
 def make_explainer(method: str, options: dict[str, Any]) -> Any:
-    """The explainer of a method's name with these options.
+    """The explainer of a method's name, or of a preset `LIBRARY:METHOD`, with these options.
 
     Raises:
         OptionError: there is no such method, or it has no such option.
     """
+    if ":" in method:
+        from agnoscope.presets import preset
+
+        return preset(method, **options)
     explainer = plugins().explainer(method)
     known = [field.name for field in fields(explainer)]
     for option in options:

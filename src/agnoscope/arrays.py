@@ -39,3 +39,27 @@ def resize(xp: Any, maps: Any, size: tuple[int, int]) -> Any:
     rows = xp.asarray(resize_matrix(maps.shape[1], size[0]), dtype=maps.dtype)
     columns = xp.asarray(resize_matrix(maps.shape[2], size[1]).T, dtype=maps.dtype)
     return xp.matmul(xp.matmul(rows, maps), columns)
+
+
+def blur_matrix(length: int, sigma: float) -> NDArray[np.float64]:
+    """The matrix of Gaussian blurring along one axis, shape (length, length).
+
+    The bell is sampled at whole pixels and cut off at four standard deviations; beyond the edge the border pixel
+    goes on.
+
+    Args:
+        length: how many pixels.
+        sigma: standard deviation in pixels; 0 changes nothing.
+    """
+    if sigma == 0:
+        return np.eye(length)
+    reach = int(4 * sigma + 0.5)
+    distance = np.arange(max(reach, length) + 1)
+    bell = np.where(distance <= reach, np.exp(-0.5 * (distance / sigma) ** 2), 0)
+    bell /= 2 * bell.sum() - bell[0]
+    pixels = np.arange(length)
+    matrix = bell[np.abs(pixels[:, None] - pixels[None, :])]
+    beyond = np.cumsum(bell[::-1])[::-1][1 : length + 1]  # what lies further away than each distance
+    matrix[:, 0] += beyond
+    matrix[:, -1] += beyond[::-1]
+    return matrix

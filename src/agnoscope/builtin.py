@@ -1,8 +1,57 @@
 """agnoscope's own backends, explainers, renderers and sources, through the hooks that third parties use."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from agnoscope.plugins import BackendSpec, ExplainerSpec, RendererSpec, SourceSpec, hookimpl
+
+
+METHODS: Final = {
+    # Gradients with respect to the image or to a layer.
+    "blur-ig": "gradients.blur_ig:BlurIG",
+    "deconvnet": "gradients.deconvnet:Deconvnet",
+    "deep-lift": "gradients.deep_lift:DeepLift",
+    "expected-gradients": "gradients.expected_gradients:ExpectedGradients",
+    "guided-backprop": "gradients.guided_backprop:GuidedBackprop",
+    "guided-ig": "gradients.guided_ig:GuidedIG",
+    "input-x-gradient": "gradients.input_x_gradient:InputXGradient",
+    "integrated-gradients": "gradients.integrated_gradients:IntegratedGradients",
+    "saliency": "gradients.saliency:Saliency",
+    "smoothgrad": "gradients.smoothgrad:SmoothGrad",
+    "smoothgrad-squared": "gradients.smoothgrad:SmoothGradSquared",
+    "vargrad": "gradients.smoothgrad:VarGrad",
+    "xrai": "gradients.xrai:XRAI",
+    # Class activation maps.
+    "ablation-cam": "cams.ablation_cam:AblationCAM",
+    "cam": "cams.cam:CAM",
+    "channel-mean": "cams.channel_mean:ChannelMean",
+    "eigen-cam": "cams.eigen_cam:EigenCAM",
+    "eigen-grad-cam": "cams.eigen_grad_cam:EigenGradCAM",
+    "full-grad": "cams.fullgrad:FullGrad",
+    "grad-cam": "cams.grad_cam:GradCAM",
+    "grad-cam++": "cams.grad_cam_plus_plus:GradCAMPlusPlus",
+    "guided-grad-cam": "cams.guided_grad_cam:GuidedGradCAM",
+    "hires-cam": "cams.hires_cam:HiResCAM",
+    "layer-cam": "cams.layer_cam:LayerCAM",
+    "score-cam": "cams.score_cam:ScoreCAM",
+    "several-layers": "cams.several_layers:SeveralLayers",
+    "xgrad-cam": "cams.xgrad_cam:XGradCAM",
+    # The image is changed, and the score watched.
+    "extremal-perturbation": "perturbation.extremal:ExtremalPerturbation",
+    "feature-ablation": "perturbation.feature_ablation:FeatureAblation",
+    "kernel-shap": "perturbation.kernel_shap:KernelSHAP",
+    "lime": "perturbation.lime:LIME",
+    "occlusion": "perturbation.occlusion:Occlusion",
+    "rise": "perturbation.rise:RISE",
+    "shapley-sampling": "perturbation.shapley:ShapleySampling",
+    # The score handed back.
+    "lrp": "relevance.lrp:LRP",
+    # Controls, and wrappers.
+    "random": "controls:RandomMap",
+    "edge-filter": "controls:EdgeFilter",
+    "constant": "controls:ConstantMap",
+}
+"""Name to module and class."""
 
 
 @hookimpl
@@ -45,12 +94,9 @@ def agnoscope_backends() -> Iterator[BackendSpec]:
 
 @hookimpl
 def agnoscope_explainers() -> Iterator[ExplainerSpec]:
-    """One method per file of `agnoscope.explainers`."""
-    yield ExplainerSpec("saliency", "agnoscope.explainers.saliency:Saliency")
-    yield ExplainerSpec("guided-backprop", "agnoscope.explainers.guided_backprop:GuidedBackprop")
-    yield ExplainerSpec("deconvnet", "agnoscope.explainers.deconvnet:Deconvnet")
-    yield ExplainerSpec("grad-cam", "agnoscope.explainers.grad_cam:GradCAM")
-    yield ExplainerSpec("occlusion", "agnoscope.explainers.occlusion:Occlusion")
+    """One method per class of `agnoscope.explainers`."""
+    for name, factory in METHODS.items():
+        yield ExplainerSpec(name, f"agnoscope.explainers.{factory}")
 
 
 @hookimpl

@@ -10,6 +10,7 @@ Each says in a sentence or two what was asked, what was found and what to do.
     ├── ModelError              a network that no backend can explain                        (TypeError)
     ├── CapabilityError         a network or backend that lacks what the method needs        (RuntimeError)
     ├── NonFiniteError          NaN or infinity in the network's values                      (ArithmeticError)
+    ├── OutOfMemoryError        not even one image at a time fits into memory                (MemoryError)
     ├── MissingFrameworkError   a framework that is not installed                            (ImportError)
     ├── PluginError             a plugin that is broken, unknown or in conflict              (RuntimeError)
     └── FileError               a file of ours that cannot be read or written                (OSError)
@@ -49,6 +50,10 @@ class CapabilityError(AgnoscopeError, RuntimeError):
 
 class NonFiniteError(AgnoscopeError, ArithmeticError):
     """NaN or infinity in the network's activations, scores or gradients."""
+
+
+class OutOfMemoryError(AgnoscopeError, MemoryError):
+    """Not even one image at a time fits into memory."""
 
 
 class MissingFrameworkError(AgnoscopeError, ImportError):

@@ -42,7 +42,7 @@ class Provenance:
         options: all its options, chosen or by default.
         reduction: how the method's paper makes one map of the values.
         targets: what was explained, one description per image.
-        space: "score" (before the softmax or sigmoid), "probability", "activation" or "mixed".
+        space: "score" (before the softmax or sigmoid), "probability", "activation", "similarity", "output" or "mixed".
         scores: the target's value, one per image.
         layer: the layer looked at, or None; chosen by agnoscope where `automatic` names it.
         automatic: what agnoscope chose because the user did not: "layer", "target", "batch_size".
@@ -84,6 +84,7 @@ class Explanation:
         names: the images' names.
         provenance: how it came about.
         output: the network's scores before the softmax, shape (images, ...), where the run gave them.
+        extras: name to further numbers of the method, one row per image, such as the completeness error "delta".
     """
 
     values: NDArray[Any]
@@ -91,6 +92,7 @@ class Explanation:
     names: tuple[str, ...]
     provenance: Provenance
     output: NDArray[Any] | None = field(default=None, repr=False)
+    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -101,17 +103,20 @@ class Explanation:
     def __getitem__(self, key: int | slice) -> Self:
         rows = range(len(self))[key] if isinstance(key, slice) else [range(len(self))[key]]
         p = self.provenance
+        others = {name for i, name in enumerate(self.names) if i not in rows} - {self.names[i] for i in rows}
         return replace(
             self,
             values=self.values[list(rows)],
             photos=tuple(self.photos[i] for i in rows),
             names=tuple(self.names[i] for i in rows),
             output=None if self.output is None else self.output[list(rows)],
+            extras={name: extra[list(rows)] for name, extra in self.extras.items()},
             provenance=replace(
                 p,
                 targets=tuple(p.targets[i] for i in rows),
                 scores=tuple(p.scores[i] for i in rows),
                 answers=tuple(p.answers[i] for i in rows) if p.answers else (),
+                warnings=tuple(w for w in p.warnings if not any(w.startswith(f"{name}: ") for name in others)),
             ),
         )
 
@@ -131,11 +136,16 @@ class Explanation:
                 takes the largest absolute value over the channels; by default what the method's paper does.
 
         Raises:
-            OptionError: there is no such reduction.
+            OptionError: there is no such reduction, or the values belong to a layer without maps.
         """
         name = reduction or self.provenance.reduction
         if name not in REDUCTIONS:
             raise OptionError(f"The reduction {name!r} is unknown; there are {', '.join(REDUCTIONS)}.")
+        if self.values.ndim not in (3, 4):
+            raise OptionError(
+                f"The layer {self.provenance.layer!r} has no maps: its values have the shape {self.values.shape}. "
+                "Use explanation.values, or name a layer with height and width."
+            )
         values = self.values if self.values.ndim == 4 else self.values[..., None]
         return REDUCTIONS[name](values)
 
@@ -181,6 +191,7 @@ class Explanation:
         if self.output is not None:
             arrays["output"] = self.output
         arrays |= {f"photo{i}": photo for i, photo in enumerate(self.photos)}
+        arrays |= {f"extra {name}": extra for name, extra in self.extras.items()}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
         return buffer.getvalue()
@@ -203,6 +214,7 @@ class Explanation:
                     names=tuple(header["names"]),
                     provenance=Provenance(**_tupled(header["provenance"])),
                     output=stored.get("output"),
+                    extras={n.removeprefix("extra "): stored[n] for n in stored.files if n.startswith("extra ")},
                 )
         except FileError:
             raise

@@ -79,6 +79,13 @@ class InputSpec:
         """How many channels an image has."""
         return self.channels if isinstance(self.channels, int) else {"RGB": 3, "BGR": 3, "L": 1}[self.channels]
 
+    @cached_property
+    def centre(self) -> NDArray[np.float64]:
+        """What the network receives as zeros, in the bounds and channels of an image: one value or one per channel."""
+        (low, high), (start, end) = self.bounds, self.range or self.bounds
+        centre = low + (np.atleast_1d(np.asarray(self.mean, dtype=np.float64)) - start) * (high - low) / (end - start)
+        return centre[::-1] if self.channels == "BGR" else centre
+
     def size_or(self, size: Sequence[int] | None) -> tuple[int, int]:
         """The size asked for, else the network's own.
 

@@ -12,14 +12,19 @@ Arrays are the framework's own. Images are channels-last, in the bounds that the
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
-from agnoscope.errors import AgnoscopeError, CapabilityError, LayerError, ModelError, nearest
+from numpy.typing import NDArray
+
+from agnoscope.errors import AgnoscopeError, CapabilityError, LayerError, nearest
 from agnoscope.images import InputSpec
+from agnoscope.inputs import Inputs
+from agnoscope.tokens import last_tokens, with_grids
+from agnoscope.weights import fitting, in_order_of
 
 Array: TypeAlias = Any
 """An array of the network's framework; an explainer touches it through `xp` and operators only."""
@@ -46,17 +51,20 @@ class Layer:
             "activation" (any other one), "add", "block" (a layer of layers) or "other".
         shape: of the activation without the batch, channels last.
         type: the framework's own name for it, such as "Conv2d".
+        grid: (height, width, tokens skipped) where the activation is a list of tokens that lie so in the image, after
+            a class token or registers; see `agnoscope.tokens`. It follows from the shapes, and so is not compared.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     type: str = ""
+    grid: tuple[int, int, int] | None = field(default=None, compare=False)
 
     @property
     def spatial(self) -> bool:
-        """Whether the activation is a map: (height, width, channels), larger than one pixel."""
-        return len(self.shape) == 3 and self.shape[0] * self.shape[1] > 1
+        """Whether the activation is a map: (height, width, channels), larger than one pixel, or tokens in a grid."""
+        return self.grid is not None or (len(self.shape) == 3 and self.shape[0] * self.shape[1] > 1)
 
 
 @dataclass(frozen=True)
@@ -88,14 +96,19 @@ class Model(ABC):
         backend: the name of the backend, for example "torch".
         versions: distribution to version of what computes, for the record.
         xp: array API namespace of the network's own arrays; the same names in every framework.
-        can: what this network can do: any of "capture", "patch", "gradient", "relu".
+        can: what this network can do: any of "capture", "patch", "gradient", "relu", "weights".
         dtype: of the network's parameters, as a NumPy name: "float32", or "float64" where it has it.
         spec: what the network expects of an image.
         labels: names of the classes, or None.
         rule: how ReLUs go backward; None is the plain gradient.
+        inputs: which inputs the network has; unknown unless the backend says.
+        bound: name to array of the inputs that `bind` fixed, each of one example: NumPy's on the host, and the
+            framework's own in a compiled program, whose arguments they are.
+        binding: name, shape and dtype of each, by which runs are told apart.
+        batch_limits: how many images at once turned out to fit into memory, where it ran out before.
     """
 
-    EVERYTHING: ClassVar[frozenset[str]] = frozenset({"capture", "patch", "gradient", "relu"})
+    EVERYTHING: ClassVar[frozenset[str]] = frozenset({"capture", "patch", "gradient", "relu", "weights"})
 
     backend: str
     versions: Mapping[str, str]
@@ -105,11 +118,16 @@ class Model(ABC):
     spec: InputSpec
     labels: tuple[str, ...] | None
     rule: ReluRule | None = None
+    inputs: Inputs = Inputs()
+    bound: Mapping[str, Array] = MappingProxyType({})
+    binding: tuple[tuple[str, tuple[int, ...], str], ...] = ()
 
     def __init__(self, spec: InputSpec, labels: Sequence[str] | None = None) -> None:
         self.spec = spec
         self.labels = tuple(labels) if labels is not None else None
-        self._outlines: dict[tuple[int, int], Outline] = {}
+        self._outlines: dict[tuple[tuple[int, int], Hashable], Outline] = {}  # by size and binding
+        self._token_layers: dict[tuple[tuple[int, int], Hashable], Layer | None] = {}  # by size and binding
+        self.batch_limits: dict[Hashable, int] = {}
 
     @abstractmethod
     def discover(self, size: tuple[int, int]) -> Outline:
@@ -177,6 +195,90 @@ class Model(ABC):
         view.rule = rule
         return view
 
+    def bind(self, **inputs: Any) -> Self:
+        """The same network with all its inputs but the explained image fixed.
+
+        Args:
+            **inputs: name to array, as the network itself takes it, for one example and so without the axis of
+                the batch: every image is run beside the same values. Names are those of the parameters of the
+                network's call, or of its declared inputs. The image is the first input that is not bound.
+
+        Returns:
+            A view; arrays of the same shapes share its compiled programs.
+
+        Raises:
+            CapabilityError: the network has one input only, or does not tell of others.
+            OptionError: a name is unknown, none is left for the image, or the network cannot run on arrays of
+                these shapes, which shows here where the size of the image is known, else at the first run.
+        """
+        view = copy.copy(self)
+        view.bound = MappingProxyType(self.inputs.bound(self.bound, inputs, self.dtype))
+        view.binding = tuple((name, array.shape, array.dtype.name) for name, array in view.bound.items())
+        if not self.inputs.missing(view.bound):
+            view = view.settle()
+            if view.spec.size is not None:
+                view.outline()
+        return view
+
+    def settle(self) -> Self:
+        """The view to go on with once the image is known: with the size that the network declares for it, or built."""
+        return self
+
+    def repeated(self, images: Array) -> dict[str, Array]:
+        """The bound inputs for a run on these images: each repeated to the length of their batch."""
+        arrays = {name: self.xp.asarray(array) for name, array in self.bound.items()}
+        count = images.shape[0]
+        return {name: self.xp.broadcast_to(a[None, ...], (count, *a.shape)) for name, a in arrays.items()}
+
+    def read_weights(self) -> Mapping[str, NDArray[Any]]:
+        """Copies of the weights under the names that `parameters` tells of, in the framework's order.
+
+        A backend without weights need not have it.
+        """
+        raise CapabilityError(f"The {self.backend} backend does not show its weights.")
+
+    def replace_weights(self, values: Mapping[str, NDArray[Any]]) -> Self:
+        """The model of a copy of the network with these weights, of known names and right shapes and dtypes.
+
+        A backend without weights need not have it.
+        """
+        del values
+        raise CapabilityError(f"The {self.backend} backend cannot change weights.")
+
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """Every trained weight and statistic that the network computes with, as copies.
+
+        Returns:
+            `<layer name>.<own name>` to array, float32 or float64, shaped as the framework has it; a tied weight
+            shows once. In the order in which their layers run, where the image size is known or a run was
+            recorded, else in the framework's order.
+
+        Raises:
+            CapabilityError: "weights" is not in `can`.
+        """
+        self.require("weights", "reading weights")
+        known = self.spec.size is not None and not self.inputs.missing(self.bound)
+        layers = self.layers() if known else next((each.layers for each in self._outlines.values()), {})
+        return in_order_of(layers, self.read_weights())
+
+    def with_parameters(self, changed: Mapping[str, Any]) -> Self:
+        """The model of a copy of the network in which some weights are others, for example random ones.
+
+        Args:
+            changed: name to array of the same shape, as `parameters` has them; weights not named stay as they
+                are at this moment.
+
+        Raises:
+            CapabilityError: "weights" is not in `can`, or the network cannot be copied.
+            OptionError: there is no such weight, or its shape is another one.
+        """
+        self.require("weights", "changing weights")
+        return self.replace_weights(fitting(changed, self.read_weights()))
+
+    def __repr__(self) -> str:
+        """For example `<TorchModel of (224, 224), meta bound>`."""
+        return f"<{type(self).__name__} of {self.spec.size or 'any size'}{''.join(f', {n} bound' for n in self.bound)}>"
+
     def require(self, ability: str, purpose: str) -> None:
         """Refuse what this network cannot do.
 
@@ -194,20 +296,20 @@ class Model(ABC):
 
         Raises:
             OptionError: no size is given here and none was given to `wrap`.
+            OptionError: an input beside the image is not bound, or not in the right shape.
             ModelError: the network cannot run on an image of this size and depth.
         """
         size = self.spec.size_or(size)
-        if size not in self._outlines:
+        key = (size, self.binding)
+        if key not in self._outlines:
             try:
-                self._outlines[size] = self.discover(size)
+                self._outlines[key] = with_grids(self.discover(size), size)
             except AgnoscopeError:
                 raise
             except Exception as error:  # whatever the framework or the network raises
-                raise ModelError(
-                    f"The network cannot run on {size[0]} × {size[1]} pixels of {self.spec.depth} channels: "
-                    f"give wrap the input_size and channels that it was made for. Its framework says: {error}"
-                ) from error
-        return self._outlines[size]
+                pixels = f"{size[0]} × {size[1]} pixels of {self.spec.depth} channels"
+                raise self.inputs.refusal(pixels, self.bound, error) from error
+        return self._outlines[key]
 
     def layers(self, size: tuple[int, int] | None = None) -> Mapping[str, Layer]:
         """The layers that ran, in execution order, at an image size (height, width) in pixels.
@@ -242,19 +344,26 @@ class Model(ABC):
     def last_map(self, size: tuple[int, int] | None = None) -> Layer:
         """The end of the last convolutional stage: what Grad-CAM looks at unless told otherwise.
 
-        It is the last layer that has the shape which the last convolution gives, hence after its
-        normalisation, activation and addition, and before any pooling.
+        It is the last layer that has the shape which the last convolution or normalisation gives, hence after its
+        activation and addition, and before any pooling. In a vision transformer it is the last normalised list of
+        tokens on whose patches the answer depends, which takes one pass to find out.
 
         Raises:
             LayerError: no layer has spatial axes.
         """
+        size = self.spec.size_or(size)
+        key = (size, self.binding)
+        if key not in self._token_layers:
+            self._token_layers[key] = last_tokens(self, size)
+        if (tokens := self._token_layers[key]) is not None:
+            return tokens
         maps = [layer for layer in self.layers(size).values() if layer.spatial]
         if not maps:
             raise LayerError(
                 "No layer of this network has spatial axes (height, width, channels), which this method needs. "
                 "Use a method of the image itself: saliency or occlusion."
             )
-        last = next((layer for layer in reversed(maps) if layer.kind == "conv"), maps[-1])
+        last = next((layer for layer in reversed(maps) if layer.kind in ("conv", "norm")), maps[-1])
         return next((layer for layer in reversed(maps) if layer.shape == last.shape and layer.kind != "pool"), last)
 
 
@@ -284,6 +393,7 @@ def gradients(
     at: Sequence[str] = (),
     capture: Sequence[str] = (),
     wrt_images: bool = False,
+    patch: Mapping[str, Patch] = MappingProxyType({}),
 ) -> Gradients:
     """Gradients of each image's score with respect to the image or to layers, in one pass.
 
@@ -298,18 +408,20 @@ def gradients(
         at: layers whose gradient is wanted.
         capture: names whose value is wanted besides.
         wrt_images: whether the gradient with respect to the images is wanted.
+        patch: layer name to a function of its activation, applied before a gradient is taken there.
     """
     xp = model.xp
     shapes = {name: model.layers(images.shape[1:3])[name].shape for name in at}
     taps = {name: xp.zeros((images.shape[0], *shape), dtype=images.dtype) for name, shape in shapes.items()}
     names = tuple(dict.fromkeys((*needs, *capture)))
 
-    def tapped(tap: Array) -> Patch:
-        return lambda activation: activation + xp.astype(tap, activation.dtype)
+    def tapped(name: str, tap: Array) -> Patch:
+        changed = patch.get(name, lambda activation: activation)
+        return lambda activation: changed(activation) + xp.astype(tap, activation.dtype)
 
     def total(leaves: dict[str, Any]) -> tuple[Array, Any]:
-        patch = {name: tapped(tap) for name, tap in leaves["layers"].items()}
-        values = model.run(leaves.get("images", images), names, patch)
+        taps = {name: tapped(name, tap) for name, tap in leaves["layers"].items()}
+        values = model.run(leaves.get("images", images), names, {**patch, **taps})
         scores = target(xp, values)
         return xp.sum(scores), {"scores": scores, "values": values}
 

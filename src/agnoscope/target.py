@@ -3,26 +3,35 @@
 A target turns a run into one score per image. Bound to a network it splits into a `Formula`, hashable, which
 is what gets compiled, and arrays with the images as leading axis, so that another class never recompiles.
 Targets add and scale: `0.2 * Channel("mixed4a", 20) + ClassScore(3)`.
+
+Here stand the contract, classes, functions and sums; `agnoscope.targets` has the others.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, final
 
+import array_api_compat.numpy as host
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.answers import class_name
-from agnoscope.errors import TargetError, nearest
+from agnoscope.errors import TargetError
 from agnoscope.model import RESERVED, Array, Model
+from agnoscope.targets.classes import (
+    Asked,
+    Space,
+    both_classes,
+    check_space,
+    class_indices,
+    class_names,
+    classes_of,
+    first_answer,
+    pick,
+    probabilities,
+    renamed,
+)
 from agnoscope.trees import mapped
-
-Space: TypeAlias = Literal["score", "probability"]
-TOP = -1
-"""Stands for the network's first answer; found inside the compiled program."""
-FIRST = "top-1"
-"""What it is called until it is known."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +42,14 @@ class Formula:
         function: `function(xp, values, arrays, *static) -> scores`, module-level.
         needs: names that it reads of the run.
         static: hashable constants.
+        freeze: `freeze(bound, scores, labels, *static) -> bound`, module-level, on the host: settles what the network
+            chooses by itself, see `Bound.freeze`; None where it chooses nothing.
     """
 
     function: Callable[..., Array]
     needs: tuple[str, ...]
     static: tuple[Hashable, ...] = ()
+    freeze: Callable[..., "Bound"] | None = None
 
     def __call__(self, xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any]) -> Array:
         return self.function(xp, values, arrays, *self.static)
@@ -49,15 +61,17 @@ class Bound:
 
     Attributes:
         formula: what is compiled.
-        arrays: index and weight arrays, the images as leading axis; nested dictionaries for sums.
-        space: "score", "probability" or "activation": what the numbers are.
+        arrays: index, weight and other arrays, the images as leading axis; nested dictionaries for sums.
+        space: what the numbers are: "score", "probability", "activation", "similarity", "output" or "mixed".
         names: one description per image.
+        terms: what a sum adds up.
     """
 
     formula: Formula
     arrays: Mapping[str, Any]
     space: str
     names: tuple[str, ...]
+    terms: tuple["Bound", ...] = ()
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -69,21 +83,28 @@ class Bound:
 
     def take(self, rows: NDArray[np.intp]) -> "Bound":
         """The same question for some of the images, by their numbers."""
+        if self.terms:
+            return _summed(tuple(term.take(rows) for term in self.terms), self.arrays["weights"][rows])
         return replace(self, arrays=mapped(self.arrays, lambda a: a[rows]), names=tuple(self.names[i] for i in rows))
 
     def freeze(self, scores: NDArray[Any] | None, labels: tuple[str, ...] | None) -> "Bound":
-        """Put the network's first answer in the place of "top-1", once it is known.
+        """Settle what the network chooses by itself, such as "top-1", once its clean run is known.
+
+        Methods of several passes ask the frozen question, so that a hidden part does not change what is asked.
 
         Args:
-            scores: the clean run's scores before the softmax, (images, classes); None changes nothing.
+            scores: the clean run's scores before the softmax, (images, ...); None changes nothing.
             labels: names of the classes.
+
+        Raises:
+            TargetError: what the network chose cannot be asked for, such as the pixels of a class that it sees nowhere.
         """
         if scores is None:
             return self
-        flat = scores.reshape(len(self.names), -1)
-        best = np.argmax(flat, axis=1) if flat.shape[1] > 1 else (flat[:, 0] > 0)
-        names = tuple(n.replace(FIRST, class_name(int(c), labels)) for n, c in zip(self.names, best, strict=True))
-        return replace(self, arrays=_frozen(self.arrays, best), names=names)
+        if self.terms:
+            return _summed(tuple(term.freeze(scores, labels) for term in self.terms), self.arrays["weights"])
+        freeze, static = self.formula.freeze, self.formula.static
+        return self if freeze is None else freeze(self, scores, labels, *static)
 
 
 class Target(ABC):
@@ -135,77 +156,15 @@ class ClassScore(Target):
         space: "score", before the softmax or sigmoid, or "probability", after it.
     """
 
-    index: int | str | tuple[int | str | None, ...] | None = None
+    index: Asked = None
     space: Space = "score"
 
     def bind(self, model: Model, count: int, size: tuple[int, int]) -> Bound:
-        if self.space not in ("score", "probability"):
-            raise TargetError(f"space={self.space!r} is unknown: use 'score' or 'probability'.")
-        outline = model.outline(size)
-        asked = self.index if isinstance(self.index, tuple) else (self.index,) * count
-        if len(asked) != count:
-            raise TargetError(f"{len(asked)} targets were given for {count} images: give one for each, or one for all.")
-        if len(outline.scores) > 1:
-            raise TargetError(
-                f"The network gives scores of shape {outline.scores} for an image, not one per class. "
-                "Use a function of the run as target, for example lambda run: run['scores'][:, 0, 0, 3]."
-            )
-        units = outline.scores[0] if outline.scores else 1
-        classes = max(units, 2)  # one unit tells a class and its complement
-        if model.labels is not None and len(model.labels) != classes:
-            raise TargetError(
-                f"There are {len(model.labels)} labels and {classes} classes: give wrap(..., labels=...) one for each."
-            )
-        index = np.array([_class_index(one, classes, model.labels) for one in asked], dtype=np.int32)
-        names = tuple(FIRST if i == TOP else class_name(int(i), model.labels) for i in index)
-        sigmoid = outline.head == "sigmoid" or units == 1
-        formula = Formula(_class_score, ("scores",), (self.space, sigmoid))
-        return Bound(formula, {"index": index}, self.space, names)
-
-
-@final
-@dataclass(frozen=True)
-class Neuron(Target):
-    """One unit of a layer.
-
-    Attributes:
-        layer: the layer's name.
-        channel: which channel, from 0.
-        position: (row, column) of a map; by default its centre. Ignored in a layer without spatial axes.
-    """
-
-    layer: str
-    channel: int
-    position: tuple[int, int] | None = None
-
-    def bind(self, model: Model, count: int, size: tuple[int, int]) -> Bound:
-        layer = model.layer(self.layer, size)
-        axes = layer.shape[:-1]
-        position = self.position or tuple(length // 2 for length in axes)
-        if axes and (len(position) != len(axes) or any(not 0 <= p < n for p, n in zip(position, axes, strict=True))):
-            raise TargetError(f"The map of layer {layer.name!r} has positions up to {axes}; {position} is not in it.")
-        where = "" if not axes else f" at {tuple(position)}"
-        # A flat position serves maps and token lists alike.
-        flat = int(np.ravel_multi_index(position, axes)) if axes else 0
-        return _unit(layer, self.channel, count, flat, f"{layer.name}[{self.channel}]{where}")
-
-
-@final
-@dataclass(frozen=True)
-class Channel(Target):
-    """The mean of a layer's channel over its map.
-
-    Attributes:
-        layer: the layer's name.
-        channel: which channel, from 0.
-    """
-
-    layer: str
-    channel: int
-
-    def bind(self, model: Model, count: int, size: tuple[int, int]) -> Bound:
-        layer = model.layer(self.layer, size)
-        return _unit(layer, self.channel, count, None, f"mean of {layer.name}[{self.channel}]")
+        check_space(self.space)
+        classes, sigmoid = classes_of(model, size)
+        index = class_indices(model, self.index, count, classes)
+        formula = Formula(_class_score, ("scores",), (self.space, sigmoid), _class_freeze)
+        return Bound(formula, {"index": index}, self.space, class_names(index, model.labels))
 
 
 @final
@@ -246,18 +205,9 @@ class Sum(Target):
         return self.weighted
 
     def bind(self, model: Model, count: int, size: tuple[int, int]) -> Bound:
-        bound = [term.bind(model, count, size) for term, _ in self.weighted]
-        weights = [weight for _, weight in self.weighted]
-        needs = tuple(dict.fromkeys(need for term in bound for need in term.needs))
-        arrays: dict[str, Any] = {str(i): dict(term.arrays) for i, term in enumerate(bound)}
-        arrays["weights"] = np.tile(np.asarray(weights, dtype=model.dtype), (count, 1))
-        rows = zip(*(term.names for term in bound), strict=True)
-        names = tuple(
-            " + ".join(f"{w:g} × {n}" if w != 1 else n for w, n in zip(weights, row, strict=True)) for row in rows
-        )
-        spaces = {term.space for term in bound}
-        formula = Formula(_sum_score, needs, tuple(term.formula for term in bound))
-        return Bound(formula, arrays, spaces.pop() if len(spaces) == 1 else "mixed", names)
+        bound = tuple(term.bind(model, count, size) for term, _ in self.weighted)
+        weights = np.asarray([weight for _, weight in self.weighted], dtype=model.dtype)
+        return _summed(bound, np.tile(weights, (count, 1)))
 
 
 def as_target(asked: Any) -> Target:
@@ -288,88 +238,19 @@ def as_target(asked: Any) -> Target:
     )
 
 
-def _class_index(asked: int | str | None, classes: int, labels: Sequence[str] | None) -> int:
-    if asked is None or asked == FIRST:
-        return TOP
-    if isinstance(asked, str):
-        name = asked.strip().lower()
-        found = [i for i, label in enumerate(labels or ()) if name in _synonyms(label.lower())]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise TargetError(f"The label {asked!r} names several classes: {found}. Give the number of one.")
-        if not name.removeprefix("-").isdecimal():
-            hint = (
-                f"Near it: {nearest(asked, labels)}."
-                if labels
-                else "The network has no labels: give wrap(..., labels=...)."
-            )
-            raise TargetError(f"The network has no class labelled {asked!r}. {hint}")
-    index = int(asked)
-    if not 0 <= index < classes:
-        raise TargetError(f"Class {index} was asked for; the network has {classes} classes, 0 to {classes - 1}.")
-    return index
-
-
-def _synonyms(label: str) -> list[str]:
-    """ImageNet's labels list several names with commas between them; each will do."""
-    return [label, *(part.strip() for part in label.split(","))]
-
-
-def _unit(layer: Any, channel: int, count: int, position: int | None, name: str) -> Bound:
-    channels = layer.shape[-1] if layer.shape else 0
-    if not 0 <= channel < channels:
-        raise TargetError(f"Channel {channel} of layer {layer.name!r} was asked for; it has {channels}, from 0.")
-    arrays = {"channel": np.full(count, channel, dtype=np.int32)}
-    if position is not None:
-        arrays["position"] = np.full(count, position, dtype=np.int32)
-    return Bound(Formula(_unit_score, (layer.name,), (layer.name,)), arrays, "activation", (name,) * count)
-
-
-def _frozen(arrays: Mapping[str, Any], best: NDArray[Any]) -> dict[str, Any]:
-    """Index arrays, at any depth of a sum, with the first answers in place of `TOP`."""
-    if "index" in arrays:
-        return {"index": np.where(arrays["index"] == TOP, best, arrays["index"]).astype(np.int32)}
-    return {k: _frozen(v, best) if isinstance(v, Mapping) else v for k, v in arrays.items()}
-
-
-def _pick(xp: Any, table: Array, index: Array) -> Array:
-    """`table[i, index[i]]`, in operations that every namespace differentiates alike."""
-    columns = xp.arange(table.shape[1], dtype=index.dtype)
-    return xp.sum(xp.where(columns[None, :] == index[:, None], table, xp.zeros_like(table)), axis=1)
-
-
 def _class_score(xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any], space: str, sigmoid: bool) -> Array:
-    scores, index = values["scores"], arrays["index"]
-    scores = xp.reshape(scores, (scores.shape[0], -1))
-    if scores.shape[1] == 1:
-        z = scores[:, 0]
-        positive = xp.where(index == TOP, z > 0, index == 1)
-        z = xp.where(positive, z, -z)
-        return _sigmoid(xp, z) if space == "probability" else z
-    index = xp.where(index == TOP, xp.astype(xp.argmax(scores, axis=1), index.dtype), index)
-    if space == "probability":
-        scores = _sigmoid(xp, scores) if sigmoid else softmax(xp, scores)
-    return _pick(xp, scores, index)
+    table = _class_table(xp, values["scores"])
+    index = first_answer(xp, table, arrays["index"])
+    return pick(xp, probabilities(xp, table, sigmoid) if space == "probability" else table, index)
 
 
-def _sigmoid(xp: Any, z: Array) -> Array:
-    return (xp.tanh(z / 2) + 1) / 2  # exp would overflow in its gradient
+def _class_freeze(bound: Bound, scores: NDArray[Any], labels: tuple[str, ...] | None, *_: Any) -> Bound:
+    index = first_answer(host, _class_table(host, scores), bound.arrays["index"])
+    return replace(bound, arrays={"index": index}, names=renamed(bound.names, index, labels))
 
 
-def softmax(xp: Any, scores: Array) -> Array:
-    """Probabilities over the last axis."""
-    powers = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
-    return powers / xp.sum(powers, axis=-1, keepdims=True)
-
-
-def _unit_score(xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any], name: str) -> Array:
-    activation = values[name]
-    flat = xp.reshape(activation, (activation.shape[0], -1, activation.shape[-1]))
-    columns = xp.arange(flat.shape[2], dtype=arrays["channel"].dtype)
-    mine = columns[None, None, :] == arrays["channel"][:, None, None]
-    channel = xp.sum(xp.where(mine, flat, xp.zeros_like(flat)), axis=2)
-    return _pick(xp, channel, arrays["position"]) if "position" in arrays else xp.mean(channel, axis=1)
+def _class_table(xp: Any, scores: Array) -> Array:
+    return both_classes(xp, xp.reshape(scores, (scores.shape[0], -1)))
 
 
 def _function_score(
@@ -392,6 +273,19 @@ def _function_score(
             f"number per image, shape ({some.shape[0]},)."
         )
     return scores
+
+
+def _summed(terms: tuple[Bound, ...], weights: NDArray[Any]) -> Bound:
+    """The bound sum of bound terms; `weights` has the shape (images, terms)."""
+    needs = tuple(dict.fromkeys(need for term in terms for need in term.needs))
+    arrays = {**{str(i): term.arrays for i, term in enumerate(terms)}, "weights": weights}
+    names = tuple(
+        " + ".join(f"{w:g} × {n}" if w != 1 else n for w, n in zip(row, own, strict=True))
+        for row, own in zip(weights, zip(*(term.names for term in terms), strict=True), strict=True)
+    )
+    spaces = {term.space for term in terms}
+    formula = Formula(_sum_score, needs, tuple(term.formula for term in terms))
+    return Bound(formula, arrays, spaces.pop() if len(spaces) == 1 else "mixed", names, terms)
 
 
 def _sum_score(xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any], *formulas: Formula) -> Array:

@@ -78,6 +78,21 @@ def keras(network: Network, **options: Any) -> ag.Model:
     return ag.wrap(model, **options)
 
 
+def linen_shifted(network: Network, **options: Any) -> ag.Model:
+    """The described network, in a function of two inputs."""
+    plain = linen(network)._network
+    return ag.wrap(lambda p, x, shift: plain.apply(p, x, {}) + shift, plain.parameters(), backend="jax", **options)
+
+
+def keras_shifted(network: Network, **options: Any) -> ag.Model:
+    """The described network with a second `Input`."""
+    import keras as k
+
+    inner = keras(network).network
+    shift = k.Input((4,), name="shift")
+    return ag.wrap(k.Model([inner.input, shift], k.layers.Add()([inner.output, shift])), **options)
+
+
 def keras_state(model: Any) -> Any:
     """Weights, flags and attributes of every layer, comparable."""
     layers = model.network._flatten_layers()
@@ -86,12 +101,12 @@ def keras_state(model: Any) -> Any:
 
 
 @pytest.mark.jax
-@parametrize_with_checks([Backend("jax", linen, entry="agnoscope.builtin")])
+@parametrize_with_checks([Backend("jax", linen, None, "agnoscope.builtin", linen_shifted)])
 def test_flax_conforms(check: Any) -> None:
     check()
 
 
 @pytest.mark.tensorflow
-@parametrize_with_checks([Backend("tensorflow", keras, keras_state, entry="agnoscope.builtin")])
+@parametrize_with_checks([Backend("tensorflow", keras, keras_state, "agnoscope.builtin", keras_shifted)])
 def test_keras_conforms(check: Any) -> None:
     check()

@@ -26,6 +26,17 @@ from agnoscope.backends.reference import (
 from agnoscope.model import Model, gradients
 
 
+class Shifted(nn.Module):
+    """A network with a second input, which is added to its output."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        return self.network(x) + shift
+
+
 class GlobalAveragePool(nn.Module):
     """The mean over height and width, as (images, channels)."""
 
@@ -36,6 +47,11 @@ class GlobalAveragePool(nn.Module):
 def build(network: Network, **options: Any) -> ag.Model:
     """The described network in PyTorch, wrapped with these options."""
     return ag.wrap(as_module(network), **options)
+
+
+def build_shifted(network: Network, **options: Any) -> ag.Model:
+    """The described network with an input that is added to its output."""
+    return ag.wrap(Shifted(as_module(network)), **options)
 
 
 def as_module(network: Network) -> nn.Sequential:

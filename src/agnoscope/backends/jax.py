@@ -14,10 +14,10 @@ import copy
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any, Self, final
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from agnoscope.backends.jax_layers import find_layers, hidden_layers
 from agnoscope.backends.jax_networks import Network, canonical, x64
 from agnoscope.backends.jaxpr import Graph, evaluate
 from agnoscope.backends.jaxpr_patterns import RELU, activations, find_head, hidden_relus, with_rule
-from agnoscope.errors import CapabilityError, LayerError, nearest
+from agnoscope.errors import CapabilityError, LayerError, ModelError, nearest
 from agnoscope.images import InputSpec
 from agnoscope.model import Array, Model, Outline, Patch
 
@@ -74,6 +74,14 @@ class _Trace:
     hidden: frozenset[str]
 
 
+@dataclass(frozen=True)
+class _Program:
+    """A compiled program: `body((parameters, constants, bound inputs), trees)`, and the constants that it knows of."""
+
+    body: Callable[..., dict[str, Any]]
+    constants: tuple[Array, ...]
+
+
 @final
 class JaxModel(Model):
     """A network that JAX computes."""
@@ -85,12 +93,13 @@ class JaxModel(Model):
         super().__init__(spec, labels)
         self.versions = {"jax": version("jax"), **network.versions}
         self._network = network
-        self._traces: dict[tuple[int, ...], _Trace] = {}
+        self.inputs = network.inputs
+        self._traces: dict[Hashable, _Trace] = {}
         self._constants: list[Any] = []
-        self._programs: dict[Hashable, Callable[..., dict[str, Any]]] = {}
+        self._programs: dict[Hashable, _Program] = {}
         self._lock = threading.RLock()
         # Parameters and constants of the program that is being traced, where one is.
-        self._arguments: tuple[Any, Sequence[Array]] | None = None
+        self._arguments: Sequence[Any] | None = None
         leaves = [leaf for leaf in jax.tree.leaves(network.parameters()) if hasattr(leaf, "dtype")]
         kinds = {np.dtype(leaf.dtype) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)}
         self.dtype = "float64" if np.dtype("float64") in kinds else "float32"
@@ -119,31 +128,57 @@ class JaxModel(Model):
     def value_and_grad(self, function: Callable[..., tuple[Array, Any]]) -> Callable[..., Any]:
         return jax.value_and_grad(function, has_aux=True)
 
+    def settle(self) -> Self:
+        image = self.inputs.known[self.inputs.image(self.bound) or ""]
+        if self.spec.size is None and image.shape and len(image.shape) == 3:  # declared by Keras
+            first = image.shape[0] == self.spec.depth != image.shape[2]
+            height, width = image.shape[1:] if first else image.shape[:2]
+            if height is not None and width is not None:
+                self.spec = replace(self.spec, size=(height, width))
+        return self
+
+    def read_weights(self) -> dict[str, NDArray[Any]]:
+        leaves = jax.tree.leaves(self._network.parameters())
+        named = zip(self._network.names, leaves, strict=True)
+        # NumPy has no half precision of JAX's kind; in single precision these numbers are exact.
+        return {name: np.array(leaf, np.result_type(leaf.dtype, np.float32)) for name, leaf in named if name}
+
+    def replace_weights(self, values: Mapping[str, NDArray[Any]]) -> Self:
+        leaves, tree = jax.tree.flatten(self._network.parameters())
+        with self._precision():
+            named = zip(self._network.names, leaves, strict=True)
+            changed = [jnp.asarray(values[name], leaf.dtype) if name in values else leaf for name, leaf in named]
+        parameters = jax.tree.unflatten(tree, changed)
+        view = copy.copy(self)
+        view._network = replace(self._network, parameters=lambda: parameters)
+        view._outlines = {}
+        return view
+
     def compile(self, program: Callable[..., dict[str, Array]], static: Hashable) -> Callable[..., dict[str, Any]]:
-        key = (program, static, self.rule)
+        key = (program, static, self.rule, self.binding)
         with self._lock:
             kept = self._programs.pop(key) if key in self._programs else self._compiled(program, static)
             self._programs[key] = kept  # at the end: the first one is the one not used for longest
             if len(self._programs) > PROGRAMS:
                 del self._programs[next(iter(self._programs))]
-            return kept
-
-    def _compiled(self, program: Callable[..., dict[str, Array]], static: Hashable) -> Callable[..., dict[str, Any]]:
-        constants = tuple(self._constants)
-
-        @jax.jit
-        def body(arguments: Any, trees: Any) -> dict[str, Array]:
-            model = copy.copy(self)
-            model._arguments = arguments
-            return program(model, static, *trees)
 
         def call(*trees: Any) -> dict[str, Any]:
             with self._precision():
                 fed = jax.tree.map(self._fed, trees)
-                result = body((self._network.parameters(), constants), fed)
+                result = kept.body((self._network.parameters(), kept.constants, dict(self.bound)), fed)
                 return jax.tree.map(np.array, result)  # the user's own, to be written to
 
         return call
+
+    def _compiled(self, program: Callable[..., dict[str, Array]], static: Hashable) -> _Program:
+
+        @jax.jit
+        def body(arguments: Any, trees: Any) -> dict[str, Array]:
+            model = copy.copy(self)
+            *model._arguments, model.bound = arguments
+            return program(model, static, *trees)
+
+        return _Program(body, tuple(self._constants))
 
     def _fed(self, array: Any) -> NDArray[Any]:
         array = np.asarray(array)
@@ -156,9 +191,24 @@ class JaxModel(Model):
 
     def _trace(self, shape: tuple[int, ...]) -> _Trace:
         with self._lock:
-            if shape not in self._traces:
-                self._traces[shape] = self._traced(self._network.trace(shape, self._images))
-            return self._traces[shape]
+            key = (shape, self.binding)
+            if key not in self._traces:
+                try:
+                    self._traces[key] = self._traced(self._network.trace(shape, self._images, self._beside(shape[0])))
+                except ModelError as error:
+                    if self.binding or self.inputs.missing(self.bound):
+                        raise self.inputs.refusal(f"images of shape {shape}", self.bound, error) from error
+                    raise
+            return self._traces[key]
+
+    def _beside(self, count: int) -> dict[str, Any]:
+        """Shape and dtype of the bound inputs for so many images."""
+        dtypes = {name: self._dtype(np.dtype(dtype)) for name, _, dtype in self.binding}
+        return {name: jax.ShapeDtypeStruct((count, *shape), dtypes[name]) for name, shape, _ in self.binding}  # type: ignore[no-untyped-call]
+
+    def _dtype(self, dtype: Any) -> Any:
+        """What a bound input is fed as."""
+        return self._images if jnp.issubdtype(dtype, jnp.floating) else jax.dtypes.canonicalize_dtype(dtype)
 
     def _traced(self, graph: Graph) -> _Trace:
         layers = find_layers(graph, self._network.types)
@@ -193,7 +243,8 @@ class JaxModel(Model):
         """The values with which a run begins: parameters, prepared images and constants."""
         parameters, constants = self._arguments or (self._network.parameters(), self._constants)
         prepared = self.spec.prepare(self.xp, jnp.asarray(images)).astype(self._images)
-        given = dict(zip(trace.graph.inputs, jax.tree.leaves((parameters, prepared)), strict=True))
+        beside = {name: array.astype(self._dtype(array.dtype)) for name, array in self.repeated(images).items()}
+        given = dict(zip(trace.graph.inputs, jax.tree.leaves((parameters, beside, prepared)), strict=True))
         # A program that was made before a constant was met has it built in.
         return given | {number: constants[place] for number, place in trace.constants.items() if place < len(constants)}
 

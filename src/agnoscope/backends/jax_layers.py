@@ -174,7 +174,7 @@ def _paths(scope: str, rooted: bool) -> Sequence[str]:
 
 def _again(graph: Graph, steps: Sequence[Step], step: Step) -> bool:
     """Whether a step begins another call of the layer: it reads a weight that was read in this way already."""
-    weights = set(graph.inputs[:-1]).intersection(step.inputs)
+    weights = set(graph.inputs[: -1 - graph.beside]).intersection(step.inputs)
     return any(step.name == earlier.name and weights.intersection(earlier.inputs) for earlier in steps)
 
 

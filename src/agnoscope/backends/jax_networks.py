@@ -8,11 +8,13 @@ its own.
 import dataclasses
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -21,7 +23,10 @@ import numpy as np
 
 from agnoscope.backends.jax_layers import Types, tagged
 from agnoscope.backends.jaxpr import Array, Graph, flatten
+from agnoscope.backends.keras_network import arguments, inputs_of, weights_of
 from agnoscope.errors import AgnoscopeError, ModelError
+from agnoscope.inputs import Inputs
+from agnoscope.weights import unused
 
 INFERENCE = {
     "train": False,
@@ -41,20 +46,29 @@ class Network:
     """A network of any kind.
 
     Attributes:
-        apply: a pure function of the parameters and the images; it returns the output.
+        apply: a pure function of the parameters, the images and the bound inputs by name; it returns the output.
         parameters: gives the current parameters.
+        inputs: of which the images are one.
+        names: of the parameters' leaves, in their order; "" where one is no weight.
         versions: distribution to version of what it is written in.
         types: where `jax.named_scope` tells the layers, their names; each with its type and the one that tells
             its kind.
     """
 
-    apply: Callable[[Any, Array], Array]
+    apply: Callable[[Any, Array, Mapping[str, Array]], Array]
     parameters: Callable[[], Any]
+    inputs: Inputs = field(default_factory=Inputs)
+    names: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     types: Types | None = None
 
-    def trace(self, shape: tuple[int, ...], dtype: Any) -> Graph:
+    def trace(self, shape: tuple[int, ...], dtype: Any, beside: Mapping[str, Any] = MappingProxyType({})) -> Graph:
         """The network's graph for images of this shape. Its last input is the images.
+
+        Args:
+            shape: of the images.
+            dtype: likewise.
+            beside: name to `jax.ShapeDtypeStruct` of the bound inputs for these images.
 
         Raises:
             ModelError: the network does not run on them.
@@ -62,7 +76,8 @@ class Network:
         try:
             with _CONTEXT("agnoscope"), _linen_tags():
                 images: Any = jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
-                graph = flatten(jax.make_jaxpr(self.apply)(self.parameters(), images))
+                traced = jax.make_jaxpr(lambda given, others, images: self.apply(given, images, others))
+                graph = flatten(traced(self.parameters(), dict(beside), images), len(beside))
         except AgnoscopeError:
             raise
         except Exception as error:
@@ -123,21 +138,48 @@ def _on_device(params: Any) -> Any:
         )
 
 
+def _names(tree: Any) -> tuple[str, ...]:
+    """`<path>.<own name>` of each floating leaf; where linen's collections are on top, they are left out."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    if isinstance(tree, Mapping) and "params" in tree:
+        paths = [path.partition("/")[2] for path in paths]
+    return _told_apart(
+        (
+            (".".join(filter(None, path.rpartition("/")[::2])), leaf)
+            for path, (_, leaf) in zip(paths, leaves, strict=True)
+        )
+    )
+
+
+def _told_apart(named: Iterable[tuple[str, Any]]) -> tuple[str, ...]:
+    uses: Counter[str] = Counter()
+    return tuple(
+        unused(name, uses) if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating) else ""
+        for name, leaf in named
+    )
+
+
 def _function(function: Callable[..., Any], params: Any) -> Network:
-    if params is None:
-        return Network(lambda _, images: first_array(function(images)), lambda: ())
-    arrays = _on_device(params)
-    return Network(lambda given, images: first_array(function(given, images)), lambda: arrays)
+    inputs = Inputs.of(function, after=int(params is not None))
+    arrays = () if params is None else _on_device(params)
+
+    def apply(given: Any, images: Array, bound: Mapping[str, Array]) -> Array:
+        by_place, by_name = inputs.arguments(images, bound)
+        return first_array(function(*(() if params is None else (given,)), *by_place, **by_name))
+
+    return Network(apply, lambda: arrays, inputs, _names(arrays))
 
 
 def _linen(module: Any, params: Any) -> Network:
     variables = _on_device(params if "params" in params else {"params": params})
-    mode = inference_arguments(type(module))
+    mode, inputs = inference_arguments(type(module)), Inputs.of(module.__call__, INFERENCE)
 
-    def apply(given: Any, images: Array) -> Array:
-        return first_array(module.apply(given, images, **mode))
+    def apply(given: Any, images: Array, bound: Mapping[str, Array]) -> Array:
+        by_place, by_name = inputs.arguments(images, bound)
+        return first_array(module.apply(given, *by_place, **by_name, **mode))
 
-    return Network(apply, lambda: variables, {"flax": version("flax")})
+    return Network(apply, lambda: variables, inputs, _names(variables), {"flax": version("flax")})
 
 
 @contextmanager
@@ -170,9 +212,9 @@ def _nnx(module: Any) -> Network:
 
     definition, state = nnx.split(module)
     tree = jax.tree.structure(state)
-    mode = inference_arguments(type(module))
+    mode, inputs = inference_arguments(type(module)), Inputs.of(module.__call__, INFERENCE)
 
-    def apply(leaves: Any, images: Array) -> Array:
+    def apply(leaves: Any, images: Array, bound: Mapping[str, Array]) -> Array:
         copy = nnx.merge(definition, jax.tree.unflatten(tree, leaves))
         copy.eval()
         for path, part in nnx.iter_graph(copy):
@@ -180,16 +222,19 @@ def _nnx(module: Any) -> Network:
                 part.agnoscope_path = ".".join(map(str, path))
                 kind: Any = type(part)
                 object.__setattr__(part, "__class__", _tagging(kind))
-        return first_array(copy(images, **mode))
+        by_place, by_name = inputs.arguments(images, bound)
+        return first_array(copy(*by_place, **by_name, **mode))
 
     # In the order of the state's leaves; asking nnx for the state at each call would take ten times as long.
-    variables = {id(part): part for _, part in nnx.iter_graph(module) if isinstance(part, nnx.Variable)}.values()
+    variables = {id(part): (path, part) for path, part in nnx.iter_graph(module) if isinstance(part, nnx.Variable)}
 
-    def parameters() -> list[Any]:
+    def values() -> list[Any]:
         # `value` was renamed in Flax 0.12.
-        return jax.tree.leaves([v.get_value() if hasattr(v, "get_value") else v.value for v in variables])
+        return [v.get_value() if hasattr(v, "get_value") else v.value for _, v in variables.values()]
 
-    return Network(apply, parameters, {"flax": version("flax")})
+    paths = [".".join(map(str, path)) for path, _ in variables.values()]
+    named = [(path, leaf) for path, value in zip(paths, values(), strict=True) for leaf in jax.tree.leaves(value)]
+    return Network(apply, lambda: jax.tree.leaves(values()), inputs, _told_apart(named), {"flax": version("flax")})
 
 
 @cache
@@ -215,16 +260,22 @@ def _keras(layer: Any) -> Network:
     if not layer.built:
         raise ModelError(f"The Keras network {layer.name!r} has no weights yet: call it on an image first.")
 
-    def apply(arrays: Any, images: Array) -> Array:
+    inputs = inputs_of(layer)
+
+    def apply(arrays: Any, images: Array, bound: Mapping[str, Array]) -> Array:
         state = list(zip(layer.variables, arrays, strict=True))
+        by_place, by_name = arguments(layer, inputs, images, bound)
         with _bookkeeping(layer), keras.StatelessScope(state_mapping=state):
-            return first_array(layer(images, training=False))
+            return first_array(layer(*by_place, **by_name, training=False))
+
+    paths = {id(variable): name for name, variable in weights_of(layer).items()}
+    names = tuple(paths.get(id(variable), "") for variable in layer.variables)
 
     types: dict[str, tuple[str, str]] = {}
     for part in layer._flatten_layers(include_self=False):
         name = type(part).__name__
         types[part.name] = (name, getattr(part.activation, "__name__", name) if name == "Activation" else name)
-    return Network(apply, lambda: [v.value for v in layer.variables], {"keras": version("keras")}, types)
+    return Network(apply, lambda: [v.value for v in layer.variables], inputs, names, {"keras": version("keras")}, types)
 
 
 @contextmanager

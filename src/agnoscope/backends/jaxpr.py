@@ -65,6 +65,7 @@ class Graph:
         known: values that are no arguments: literals and constants.
         avals: shape and dtype of each value, by number.
         calls: names of the functions that were inlined.
+        beside: how many arguments before the last one have the images as their first axis, too.
     """
 
     steps: tuple[Step, ...]
@@ -73,6 +74,7 @@ class Graph:
     known: Mapping[int, Any]
     avals: Sequence[Any]
     calls: frozenset[str]
+    beside: int = 0
 
     @cached_property
     def producers(self) -> Mapping[int, Step]:
@@ -90,8 +92,8 @@ class Graph:
 
     @cached_property
     def moving(self) -> frozenset[int]:
-        """The values that depend on the last argument, the images."""
-        found = {self.inputs[-1]}
+        """The values that depend on the last argument, the images, or on what comes beside them."""
+        found = set(self.inputs[-1 - self.beside :])
         for step in self.steps:
             if not found.isdisjoint(step.inputs):
                 found.update(step.outputs)
@@ -136,12 +138,17 @@ class Graph:
                 return  # arguments stay to the end
 
 
-def flatten(jaxpr: ClosedJaxpr | Jaxpr) -> Graph:
-    """Inline calls and short scans of a jaxpr."""
+def flatten(jaxpr: ClosedJaxpr | Jaxpr, beside: int = 0) -> Graph:
+    """Inline calls and short scans of a jaxpr.
+
+    Args:
+        jaxpr: of the network; its last argument is the images.
+        beside: how many arguments before it have the images as their first axis, too.
+    """
     tape = _Tape()
     inputs = tuple(tape.value(var.aval) for var in _opened(jaxpr)[0].invars)
     outputs = tape.inline(jaxpr, inputs, "")
-    return Graph(tuple(tape.steps), inputs, outputs, tape.known, tape.avals, frozenset(tape.calls))
+    return Graph(tuple(tape.steps), inputs, outputs, tape.known, tape.avals, frozenset(tape.calls), beside)
 
 
 @dataclass

@@ -4,10 +4,11 @@ A `Network` is a description without a framework: named operations in a row. Thi
 conformance kit hands the same description to every other backend to build.
 """
 
+import copy
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, Self, TypeAlias, final
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -91,6 +92,7 @@ KINDS: Final[Mapping[type, str]] = {
     Softmax: "softmax",
     Sigmoid: "activation",
 }
+WEIGHTS: Final = ("kernel", "bias")
 
 
 @final
@@ -179,6 +181,20 @@ class ReferenceModel(Model):
             return found
 
         return compiled
+
+    def read_weights(self) -> dict[str, NDArray[Any]]:
+        weighted = {name: op for name, op in self.network.layers.items() if isinstance(op, Conv | Dense)}
+        return {f"{name}.{own}": np.array(getattr(op, own)) for name, op in weighted.items() for own in WEIGHTS}
+
+    def replace_weights(self, values: Mapping[str, NDArray[Any]]) -> Self:
+        def changed(name: str, operation: Operation) -> Operation:
+            own = {own: values[f"{name}.{own}"] for own in WEIGHTS if f"{name}.{own}" in values}
+            return replace(operation, **own) if own else operation  # type: ignore[arg-type]
+
+        view = copy.copy(self)
+        view.network = Network({name: changed(name, operation) for name, operation in self.network.layers.items()})
+        view._outlines = {}
+        return view
 
     def _head(self) -> Head:
         last = list(self.network.layers.values())[-1]

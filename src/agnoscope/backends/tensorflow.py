@@ -5,6 +5,7 @@ call them, the scores by walking the finished graph back from the output, and gr
 `tf.gradients`, which heeds changed ReLUs and computes nothing that is not asked for.
 """
 
+import copy
 import functools
 import sys
 import threading
@@ -12,16 +13,27 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, Self, final
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from agnoscope.backends import tensorflow_relu
+from agnoscope.backends.keras_network import weights_of
 from agnoscope.backends.tensorflow_layers import Watch, main_tensor, watched
 from agnoscope.backends.tensorflow_namespace import xp
-from agnoscope.backends.tensorflow_network import build, calling, channels_first, dtype_of, fitted, library_of
-from agnoscope.errors import CapabilityError, LayerError, ModelError, nearest
+from agnoscope.backends.tensorflow_network import (
+    build,
+    calling,
+    channels_first,
+    dtype_of,
+    fitted,
+    library_of,
+    roots_of,
+    taking,
+)
+from agnoscope.errors import AgnoscopeError, CapabilityError, LayerError, ModelError, nearest
 from agnoscope.images import InputSpec
 from agnoscope.model import RESERVED, Array, Head, Layer, Model, Outline, Patch, ReluRule
 from agnoscope.trees import mapped
@@ -79,9 +91,13 @@ class TensorFlowModel(Model):
         self._library = library_of(network)
         libraries = ("tensorflow", self._library) if self._library else ("tensorflow",)
         self.versions = MappingProxyType({name: sys.modules[name].__version__ for name in libraries})
-        self.can = self.EVERYTHING if self._library else frozenset({"gradient", "relu"})
+        # What stands in for weights stands in through Keras 3.
+        missing = {"keras": set(), "tf_keras": {"weights"}}.get(self._library, {"capture", "patch", "weights"})
+        self.can = self.EVERYTHING - missing
+        self.inputs = taking(network)
         self._call = calling(network)
         self._channels_first = channels_first(network, spec.depth)
+        self._replaced: dict[str, Array] = {}  # weights that stand in for the network's
         self._programs: OrderedDict[Hashable, Callable[..., Any]] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -147,10 +163,33 @@ class TensorFlowModel(Model):
 
         return differentiated
 
+    def settle(self) -> Self:
+        self.spec = fitted(self.network, self.spec, self.bound)
+        try:
+            build(self.network, self.spec, self.bound)
+        except AgnoscopeError as error:
+            raise self.inputs.refusal(f"images of size {self.spec.size}", self.bound, error) from error
+        self.dtype = dtype_of(self.network)
+        return self
+
+    def read_weights(self) -> dict[str, NDArray[Any]]:
+        weights = weights_of(*roots_of(self.network))
+        tensors = {name: tf.convert_to_tensor(self._replaced.get(name, weight)) for name, weight in weights.items()}
+        # NumPy has no half precision of this kind; in single precision these numbers are exact.
+        return {name: np.array(t.numpy(), np.result_type(t.numpy().dtype, np.float32)) for name, t in tensors.items()}
+
+    def replace_weights(self, values: Mapping[str, NDArray[Any]]) -> Self:
+        weights, values = weights_of(*roots_of(self.network)), {**self.read_weights(), **values}
+        view = copy.copy(self)
+        view._replaced = {name: tf.constant(values[name], weight.dtype) for name, weight in weights.items()}
+        view._outlines, view._programs = {}, OrderedDict()
+        return view
+
     def compile(self, program: Callable[..., dict[str, Array]], static: Hashable) -> Callable[..., dict[str, Any]]:
         def compiled(*trees: Any) -> dict[str, Any]:
             tensors = [mapped(tree, self._tensor) for tree in trees]
-            found: dict[str, Any] = self._program(program, static, tensors)(*tensors)
+            bound = mapped(self.bound, tf.convert_to_tensor)
+            found: dict[str, Any] = self._program(program, static, [bound, *tensors])(bound, *tensors)
             return mapped(found, lambda tensor: np.asarray(tensor.numpy()))
 
         return compiled
@@ -168,7 +207,7 @@ class TensorFlowModel(Model):
         key = (program, static, self.rule, tuple(_signature(tree) for tree in trees))
         with self._lock:
             if key not in self._programs:
-                function = tf.function(functools.partial(program, self, static), autograph=False)
+                function = tf.function(functools.partial(self._body, program, static), autograph=False)
                 specs = [mapped(tree, tf.TensorSpec.from_tensor) for tree in trees]
                 self._programs[key] = function.get_concrete_function(*specs)
                 if len(self._programs) > PROGRAMS:
@@ -176,18 +215,25 @@ class TensorFlowModel(Model):
             self._programs.move_to_end(key)
             return self._programs[key]
 
+    def _body(self, program: Callable[..., dict[str, Array]], static: Hashable, bound: Any, *trees: Any) -> Any:
+        """What is traced: the program on a view whose bound inputs are arguments."""
+        view = copy.copy(self)
+        view.bound = bound
+        return program(view, static, *trees)
+
     def _trace(self, images: Array, patch: Mapping[str, Patch], rule: ReluRule | None) -> _Traced:
         """Run the network in the graph that is being traced."""
         x = self.spec.prepare(self.xp, images)
         x = tf.transpose(x, (0, 3, 1, 2)) if self._channels_first else x
+        beside = self.repeated(images)
         watch = Watch(self.network, patch, self.dtype, self._channels_first)
         try:
             with watched(watch, self.network), tensorflow_relu.marked(rule), self._unchanged():
-                outputs = self._call(x)
+                outputs = self._call(x, beside)
         except Exception as error:
             if watch.failure is not None:
                 raise watch.failure from None
-            raise ModelError(f"The network cannot run on images of shape {tuple(images.shape)}: {error}") from error
+            raise self.inputs.refusal(f"images of shape {tuple(images.shape)}", self.bound, error) from error
         if rule is not None:
             tensorflow_relu.give(rule, watch)
         output = main_tensor(outputs)
@@ -197,8 +243,12 @@ class TensorFlowModel(Model):
         return _Traced(watch, outputs, watch.shown(output), watch.shown(scores), head)
 
     def _unchanged(self) -> AbstractContextManager[Any]:
-        """Keeps Keras 3 layers that count or average as they run from writing to their variables."""
-        return sys.modules["keras"].StatelessScope() if self._library == "keras" else nullcontext()
+        """Keeps Keras 3 layers that count or average from writing to their variables, and stands in for weights."""
+        if self._library != "keras":
+            return nullcontext()
+        weights = weights_of(*roots_of(self.network)) if self._replaced else {}
+        state = [(weight, self._replaced[name]) for name, weight in weights.items()]
+        return sys.modules["keras"].StatelessScope(state_mapping=state)
 
 
 def _before_head(output: Array, before: Mapping[Any, Array]) -> tuple[Array, Head]:

@@ -4,22 +4,29 @@ Keras 3 and tf_keras are both served, and neither is imported; layers are known 
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
 
+from agnoscope.backends.keras_network import arguments, declared, inputs_of
 from agnoscope.errors import ModelError
 from agnoscope.images import InputSpec
+from agnoscope.inputs import Inputs
 
 
 def layers_of(network: Any) -> list[Any]:
     """Every layer and Keras operation in a network, itself included, each once."""
-    roots = [network] if hasattr(network, "_flatten_layers") else list(_held_by(network))
-    layers = [layer for root in roots for layer in root._flatten_layers()]
+    layers = [layer for root in roots_of(network) for layer in root._flatten_layers()]
     operations = [operation for layer in layers for operation in getattr(layer, "operations", ())]
     return list({id(layer): layer for layer in [*layers, *operations] if hasattr(layer, "call")}.values())
+
+
+def roots_of(network: Any) -> list[Any]:
+    """The network, or the Keras layers that it holds where it is none itself."""
+    return [network] if hasattr(network, "_flatten_layers") else list(_held_by(network))
 
 
 def _held_by(network: Any) -> Iterator[Any]:
@@ -49,22 +56,38 @@ def dtype_of(network: Any) -> str:
     """The dtype in which images are given: "float64" where all weights have it, else "float32"."""
     weights = [weight for layer in layers_of(network) for weight in getattr(layer, "weights", ())]
     weights += getattr(network, "variables", ())
-    dtypes = {tf.as_dtype(tensor.dtype) for tensor in weights or _inputs(network)}
+    dtypes = {tf.as_dtype(tensor.dtype) for tensor in weights or declared(network)}
     return "float64" if {dtype for dtype in dtypes if dtype.is_floating} == {tf.float64} else "float32"
 
 
-def calling(network: Any) -> Callable[[Any], Any]:
-    """The network as a function of its one input, in inference mode."""
+def taking(network: Any) -> Inputs:
+    """The inputs of which the images are one."""
+    if hasattr(network, "_flatten_layers"):
+        return inputs_of(network)
+    return Inputs.of(_called(network), ("training", "mask"))
+
+
+def calling(network: Any) -> Callable[[Any, Mapping[str, Any]], Any]:
+    """The network as a function of the images and the bound inputs, in inference mode."""
     if hasattr(network, "_flatten_layers"):
         # Keras 3 hands `training` on to inner layers even where the network's own call does not take it.
         function, takes = network, library_of(network) == "keras" or _takes_training(network.call)
     else:
-        call = network if hasattr(network, "python_function") or inspect.isfunction(network) else network.__call__
-        function, takes = inlined(call), _takes_training(call)
+        function, takes = inlined(_called(network)), _takes_training(_called(network))
     training = {"training": False} if takes else {}
-    declared = getattr(network, "input", None) if _inputs(network) else None
-    names = tuple(declared) if isinstance(declared, Mapping) else ()
-    return lambda x: function(dict.fromkeys(names, x) if names else x, **training)
+    inputs = taking(network)
+
+    def call(images: Any, bound: Mapping[str, Any]) -> Any:
+        by_place, by_name = arguments(network, inputs, images, bound)
+        return function(*by_place, **by_name, **training)
+
+    return call
+
+
+def _called(network: Any) -> Any:
+    """The function that a call of something other than a Keras network runs."""
+    plain = hasattr(network, "python_function") or inspect.isfunction(network)
+    return network if plain else network.__call__
 
 
 def inlined(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,30 +104,25 @@ def inlined(call: Callable[..., Any]) -> Callable[..., Any]:
 
 def channels_first(network: Any, depth: int) -> bool:
     """Whether the network takes images with their channels first."""
-    for tensor in _inputs(network):
+    for tensor in declared(network):
         if len(tensor.shape) == 4 and (tensor.shape[1] == depth) != (tensor.shape[3] == depth):
             return bool(tensor.shape[1] == depth)
     return any(getattr(layer, "data_format", None) == "channels_first" for layer in layers_of(network))
 
 
-def fitted(network: Any, spec: InputSpec) -> InputSpec:
-    """The spec with the size that the network declares.
+def fitted(network: Any, spec: InputSpec, bound: Collection[str] = ()) -> InputSpec:
+    """The spec with the size that the network declares for its images, once only these are not bound.
 
     Raises:
         ModelError: the network declares that it takes something else.
     """
-    inputs = _inputs(network)
-    if not inputs:
+    inputs = taking(network)
+    shape = inputs.known[name].shape if (name := inputs.image(bound)) is not None else None
+    if shape is None or inputs.missing(bound):
         return spec
-    if len(inputs) > 1:
-        raise ModelError(
-            f"The network takes {len(inputs)} inputs, {', '.join(str(tensor.name) for tensor in inputs)}; "
-            "one is explained. Give a function of the image that binds the others: lambda x: network([x, other])."
-        )
-    shape = tuple(inputs[0].shape)
-    if len(shape) != 4:
-        raise ModelError(f"The network takes inputs of shape {shape}; a batch of images has four axes.")
-    height, width, depth = (shape[i] for i in ((2, 3, 1) if channels_first(network, spec.depth) else (1, 2, 3)))
+    if len(shape) != 3:
+        raise ModelError(f"The network takes inputs of shape {(None, *shape)}; a batch of images has four axes.")
+    height, width, depth = (shape[i] for i in ((1, 2, 0) if channels_first(network, spec.depth) else (0, 1, 2)))
     if depth not in (None, spec.depth):
         raise ModelError(
             f"The network takes {depth} channels, and an image was said to have {spec.depth} "
@@ -117,13 +135,18 @@ def fitted(network: Any, spec: InputSpec) -> InputSpec:
     return replace(spec, size=(height, width))
 
 
-def build(network: Any, spec: InputSpec) -> None:
-    """Have a network that has no weights yet make them, by running it once.
+def build(network: Any, spec: InputSpec, bound: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Have a network that has no weights yet make them, by running it once as soon as all its inputs are bound.
+
+    Args:
+        network: the network.
+        spec: what it expects of an image.
+        bound: name to array of one example.
 
     Raises:
         ModelError: it has layers to build, and the images' size is not known or does not fit.
     """
-    if all(getattr(layer, "built", True) for layer in layers_of(network)):
+    if all(getattr(layer, "built", True) for layer in layers_of(network)) or taking(network).missing(bound):
         return
     if spec.size is None:
         raise ModelError(
@@ -134,14 +157,9 @@ def build(network: Any, spec: InputSpec) -> None:
     if channels_first(network, spec.depth):
         images = tf.transpose(images, (0, 3, 1, 2))
     try:
-        calling(network)(images)
+        calling(network)(images, {name: tf.convert_to_tensor(array)[None] for name, array in bound.items()})
     except Exception as error:
         raise ModelError(f"The network cannot be built on images of shape {tuple(images.shape)}: {error}") from error
-
-
-def _inputs(network: Any) -> list[Any]:
-    """The inputs that a functional or sequential model declares."""
-    return list(getattr(network, "inputs", None) or ())
 
 
 def _takes_training(function: Any) -> bool:

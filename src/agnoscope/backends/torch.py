@@ -4,23 +4,27 @@ The hooks are always there and do nothing unless their thread is inside a run of
 thread-local. So the user's module is never touched, and runs in several threads do not meet.
 """
 
+import copy
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, final
+from typing import Any, Final, Self, final
 
 import array_api_compat.torch
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from agnoscope.backends.torch_relu import ReluMode
 from agnoscope.backends.torch_run import Run, StopRun, channels_last, hook, tensor_of, wide
-from agnoscope.backends.torch_shadow import Shadow, unwrap
+from agnoscope.backends.torch_shadow import Shadow, copied, unwrap
 from agnoscope.backends.torch_trace import HeadMode, LayoutMode
 from agnoscope.errors import CapabilityError, LayerError, ModelError
 from agnoscope.images import InputSpec
+from agnoscope.inputs import Input, Inputs
 from agnoscope.model import RESERVED, Array, Head, Layer, Model, Outline, Patch
 from agnoscope.trees import leaves, mapped
 
@@ -64,8 +68,10 @@ class TorchModel(Model):
         if isinstance(self.network, torch.jit.ScriptModule):
             self.can = frozenset({"gradient"})
         elif any(isinstance(module, torch.jit.ScriptModule) for module in self.network.modules()):
-            self.can = self.EVERYTHING - {"relu"}
-        self._axes: dict[tuple[int, int], dict[str, int]] = {}
+            self.can = self.EVERYTHING - {"relu", "weights"}
+        self.inputs = _inputs_of(network) if exported else Inputs.of(self.network.forward)
+        self._fresh = partial(_module_of, network) if exported else partial(copied, self.network)
+        self._axes: dict[tuple[tuple[int, int], Hashable], dict[str, int]] = {}
         self._shadow = Shadow(self.network, hook, ours=exported)
 
     @property
@@ -99,7 +105,7 @@ class TorchModel(Model):
                 )
             scores, head = heads.scores(output)
             run.axes |= {"scores": layout.axis(scores), "output": layout.axis(output)}
-        self._axes[size] = run.axes
+        self._axes[size, self.binding] = run.axes
         shape = tuple(channels_last(scores, run.axes["scores"]).shape[1:])
         return Outline(MappingProxyType(run.met), shape, head, _notes(output, head))
 
@@ -112,7 +118,7 @@ class TorchModel(Model):
         size = (images.shape[1], images.shape[2])
         outline = self.outline(size)
         self._shadow.watch((*wanted, *patch))
-        run = Run(wanted, patch, len(wanted) < len(set(capture)), self._axes[size])
+        run = Run(wanted, patch, len(wanted) < len(set(capture)), self._axes[size, self.binding])
         with ExitStack() as stack:
             # A function mode costs a little at every operation, so each is entered only where it is needed.
             if self.rule is not None:
@@ -158,14 +164,37 @@ class TorchModel(Model):
 
         return compiled
 
+    def read_weights(self) -> dict[str, NDArray[Any]]:
+        self._follow()
+        with self._shadow.ready() as network:
+            return {name: wide(weight).detach().cpu().numpy().copy() for name, weight in _weights(network).items()}
+
+    def replace_weights(self, values: Mapping[str, NDArray[Any]]) -> Self:
+        with torch.inference_mode(False), torch.no_grad():
+            network = self._fresh()
+            if network is None:
+                raise CapabilityError(
+                    f"This {type(self.network).__name__} cannot be copied: it holds what no copy can have for itself, "
+                    "such as a function that refers to the module, a lock or an open file. Load the changed weights "
+                    "into a second network of your own, and wrap that."
+                )
+            values = {**self.read_weights(), **values}  # what is copied may have changed before
+            for name, weight in _weights(network).items():
+                weight.copy_(torch.from_numpy(values[name]))
+        view = copy.copy(self)
+        view.network, view._shadow = network, Shadow(network, hook, ours=True)
+        view._shadow.contiguous = self._shadow.contiguous
+        view._outlines, view._axes = {}, {}
+        return view
+
     # -- how it is done ----------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
         """Follow what the user did to the network since the last call, as long as its layers are the same."""
         if not self._shadow.refresh():
             return
-        for size, outline in list(self._outlines.items()):
-            if self.discover(size) != outline:
+        for (size, binding), outline in list(self._outlines.items()):
+            if binding == self.binding and self.discover(size) != outline:
                 self._outlines.clear()
                 raise ModelError("The network has other layers than when it was wrapped: wrap it again.")
 
@@ -208,9 +237,10 @@ class TorchModel(Model):
         x = (x.clone() if x is images else x).permute(0, 3, 1, 2)
         # Channels last in memory is the faster order on CPUs; elsewhere that is not known.
         x = x.contiguous() if self._shadow.contiguous or x.device.type != "cpu" else x
+        arguments, named = self.inputs.arguments(x, self._beside(x))
         with self._shadow.ready() as network, run.entered():
             try:
-                output = network(x)
+                output = network(*arguments, **named)
             except StopRun:
                 return None
             except RuntimeError as error:
@@ -225,6 +255,12 @@ class TorchModel(Model):
             raise ModelError(f"The network returns a {type(output).__name__} in which there is no tensor.")
         return tensor
 
+    def _beside(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The bound inputs, in memory of their own: the network may work in place on them, too."""
+        tensors = self.repeated(images)
+        dtype = self._weight.dtype
+        return {name: (t.to(dtype) if t.is_floating_point() else t).clone() for name, t in tensors.items()}
+
     def _named(self, capture: Sequence[str], run: Run, output: Any) -> dict[str, Array]:
         """What was asked for, by name."""
         values = dict(run.values)
@@ -234,6 +270,19 @@ class TorchModel(Model):
             scores = output if run.heads is None else run.heads.scores(output)[0]
             values["scores"] = wide(channels_last(scores, run.axes["scores"]))
         return {name: values[name] for name in capture}
+
+
+def _inputs_of(program: torch.export.ExportedProgram) -> Inputs:
+    names = tuple(map(str, program.graph_signature.user_inputs))
+    by_place = len(program.example_inputs[0]) if program.example_inputs else len(names)
+    return Inputs(dict.fromkeys(names, Input()), names[:by_place])
+
+
+def _weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters, and the floating buffers that are saved with them: a tied one once."""
+    saved = network.state_dict().keys()
+    named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    return {name: weight for name, weight in named.items() if name in saved and weight.is_floating_point()}
 
 
 def _module_of(program: torch.export.ExportedProgram) -> nn.Module:

@@ -109,7 +109,7 @@ class Shadow:
         # Before the copy, so that a change during it shows.
         stamp = _Stamp(self._network) if not self._ours else None
         with torch.inference_mode(False), torch.no_grad():
-            copied = self._network.requires_grad_(False) if self._ours else _copy(self._network)
+            copied = self._network.requires_grad_(False) if self._ours else _copy(self._network, _view)
         self._module, self._stamp = copied, None if copied is None else stamp
         self._hooked: dict[str, Any] = {}
 
@@ -142,8 +142,13 @@ class _Stamp:
         return parts, places
 
 
-def _copy(network: nn.Module) -> nn.Module | None:
-    """A copy in evaluation mode that shares the weights, or None where a module cannot be copied."""
+def copied(network: nn.Module) -> nn.Module | None:
+    """A copy in evaluation mode with weights of its own, tied ones tied, or None where a module cannot be copied."""
+    return _copy(network, _clone)
+
+
+def _copy(network: nn.Module, taken: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module | None:
+    """A copy in evaluation mode with the weights as `taken`, or None where a module cannot be copied."""
     wrappers = [module for module in network.modules() if unwrap(module) is not module]
     modules = [module for module in network.modules() if module not in wrappers]
     if any(isinstance(module, torch.jit.ScriptModule) or _holds_on(module) for module in modules):
@@ -153,7 +158,7 @@ def _copy(network: nn.Module) -> nn.Module | None:
         # Parameters and buffers, and derived tensors such as weight_norm leaves behind, which refuse a deep copy.
         for tensor in [*module._parameters.values(), *module._buffers.values(), *vars(module).values()]:
             if isinstance(tensor, torch.Tensor):
-                memo[id(tensor)] = _view(tensor)
+                memo[id(tensor)] = taken(tensor)
     try:
         for wrapper in wrappers:
             memo[id(wrapper)] = copy.deepcopy(unwrap(wrapper), memo)
@@ -179,6 +184,11 @@ def _view(tensor: torch.Tensor) -> torch.Tensor:
     # Tensors made under inference_mode cannot take part in a backward pass; their copies can.
     view = tensor.clone() if tensor.is_inference() else tensor.detach()
     return nn.Parameter(view, requires_grad=False) if isinstance(tensor, nn.Parameter) else view
+
+
+def _clone(tensor: torch.Tensor) -> torch.Tensor:
+    clone = tensor.detach().clone()
+    return nn.Parameter(clone, requires_grad=False) if isinstance(tensor, nn.Parameter) else clone
 
 
 def _check(network: nn.Module) -> None:

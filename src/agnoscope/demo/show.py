@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from agnoscope.answers import predict
 from agnoscope.demo.models import NAMES, load
 from agnoscope.demo.scenes import BACKGROUNDS, CLASSES, Scene, make_scenes
-from agnoscope.explainers.grad_cam import GradCAM
+from agnoscope.explainers.cams.grad_cam import GradCAM
 from agnoscope.explanation import Explanation, save_picture
 from agnoscope.sources import installed_backends
 

@@ -1,33 +1,35 @@
 """What every explainer is: a frozen dataclass of options that turns images and a target into an explanation.
 
 Two levels. `step` is array-API code and gets compiled: no NumPy, no framework. `attribute` runs on the host:
-the loop over chunks, random draws, accumulation. `Explainer.__call__` is the shell around both: it opens the
-door for the inputs, makes the automatic choices visible, and checks what came out.
+the loop over chunks, random draws, accumulation. Most methods are one of two kinds: a `StepExplainer` is done in one
+compiled step, an `ImageByImage` sends one image through the network many times. A wrapper, such as SmoothGrad, calls
+another explainer's `attribute`. The shell that users call is in `call.py`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
-from functools import cache
-from importlib.metadata import version
-from math import ceil
-from typing import Any, ClassVar, Final, Self, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.answers import first_answers
-from agnoscope.errors import NonFiniteError, OptionError
-from agnoscope.explanation import Explanation, Provenance, Reduction
-from agnoscope.images import ImageLike, load
+from agnoscope.errors import OptionError
+from agnoscope.explainers.batches import chunks
+from agnoscope.explanation import Reduction
+from agnoscope.images import ImageLike
 from agnoscope.model import Array, Gradients, Model, gradients
-from agnoscope.target import Bound, ClassScore, Formula, as_target
+from agnoscope.target import Bound, Formula, Target
+
+if TYPE_CHECKING:
+    from agnoscope.explanation import Explanation
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with what is done and the total, in images or samples."""
 
-COMFORT: Final = 32 * 2**20
-"""Bytes of the largest activation of a batch; larger ones make CPUs wait for memory."""
+
+def silent(done: int, total: int) -> None:
+    """A `Progress` that nobody follows."""
 
 
 @dataclass(frozen=True)
@@ -35,28 +37,42 @@ class Attribution:
     """What `attribute` gives, as NumPy arrays with the images as leading axis.
 
     Attributes:
-        values: shape (images, height, width) or (images, height, width, channels).
+        values: shape (images, height, width) or (images, height, width, channels); a layer without maps has its own
+            shape.
         scores: shape (images,), the target's value on the clean image.
         output: the network's scores, where the run gave them.
+        extras: name to further numbers for each image, such as the completeness error of integrated gradients.
+        notes: sentences for the user about this run.
     """
 
     values: NDArray[Any]
     scores: NDArray[Any]
     output: NDArray[Any] | None = None
+    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Explainer(ABC):
     """An attribution method. Subclasses are final, frozen dataclasses whose fields are its options.
 
+    Random methods have a field `seed`; every image draws from a generator of its own, so that it gets the same
+    explanation alone and among others.
+
     Attributes:
         name: under which `agnoscope.explain` and the command line know it.
-        needs: abilities of `Model.can` that it cannot do without.
-        reduction: how its paper makes one map of the values; see `Explanation.maps`.
     """
 
     name: ClassVar[str]
-    needs: ClassVar[frozenset[str]] = frozenset()
-    reduction: ClassVar[Reduction]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Abilities of `Model.can` that it cannot do without."""
+        return frozenset()
+
+    @property
+    @abstractmethod
+    def reduction(self) -> Reduction:
+        """How its paper makes one map of the values; see `Explanation.maps`."""
 
     @abstractmethod
     def attribute(
@@ -81,6 +97,10 @@ class Explainer(ABC):
         """
         return self
 
+    def asked(self, target: Target) -> Target:
+        """What is asked in the user's stead: the target itself, unless this is a recipe that asks otherwise."""
+        return target
+
     def doubts(self, model: Model, size: tuple[int, int]) -> tuple[str, ...]:  # noqa: ARG002
         """Sentences for the result about what this method cannot see in this network."""
         return ()
@@ -93,7 +113,7 @@ class Explainer(ABC):
         *,
         batch_size: int | None = None,
         progress: Progress | None = None,
-    ) -> Explanation:
+    ) -> "Explanation":
         """Explain one image or several.
 
         Args:
@@ -102,7 +122,7 @@ class Explainer(ABC):
             target: class number or label, a list with one per image, a `Target`, or a function of the run;
                 by default the class that the network answers first.
             batch_size: how many images or samples go through the network at once; by default as many as keep
-                its largest activation below 32 MiB.
+                its largest activation below 32 MiB. Halved where memory runs out, which the result tells.
             progress: called with what is done and the total.
 
         Raises:
@@ -112,55 +132,12 @@ class Explainer(ABC):
             OptionError: an option is out of range.
             CapabilityError: the network lacks what the method needs, for example ReLUs.
             NonFiniteError: the network gives NaN or infinity; the message names the first layer that does.
+            OutOfMemoryError: not even one image at a time fits.
             ModelError: no backend knows the network.
         """
-        from agnoscope.api import wrap
+        from agnoscope.explainers.call import call
 
-        model = wrap(model)
-        for ability in sorted(self.needs):
-            model.require(ability, self.name)
-        batch = load(images, model.spec, model.dtype)
-        size = (batch.images.shape[1], batch.images.shape[2])
-        settled = self.settle(model, size)
-        asked = as_target(target)
-        bound = asked.bind(model, len(batch.images), size)
-        if batch_size is not None and batch_size < 1:
-            raise OptionError(f"batch_size={batch_size} must be at least 1.")
-        chunk = batch_size or comfortable_batch(model, size)
-        with np.errstate(all="ignore"):  # what is not finite is found and named below
-            found = settled.attribute(model, batch.images, bound, chunk, progress or _silent)
-            check_finite(model, batch.images, found)
-        frozen = bound.freeze(found.output, model.labels)
-        automatic = {
-            "target": asked == ClassScore(space=getattr(asked, "space", "score")),
-            "batch_size": batch_size is None,
-            **{
-                field.name: getattr(self, field.name) is None and getattr(settled, field.name) is not None
-                for field in fields(self)  # type: ignore[arg-type]
-            },
-        }
-        dtype = np.float64 if model.dtype == "float64" else np.float32
-        provenance = Provenance(
-            method=self.name,
-            options=asdict(settled),  # type: ignore[call-overload]
-            reduction=self.reduction,
-            targets=frozen.names,
-            space=bound.space,
-            scores=tuple(float(score) for score in found.scores),
-            backend=model.backend,
-            versions={"agnoscope": _own_version(), **model.versions},
-            input=asdict(model.spec),
-            batch_size=chunk,
-            layer=getattr(settled, "layer", None),
-            automatic=tuple(name for name, chosen in automatic.items() if chosen),
-            answers=_answers(model, size, found.output),
-            warnings=(
-                *model.outline(size).notes,
-                *settled.doubts(model, size),
-                *_emptiness(found.values, batch.names, self.reduction),
-            ),
-        )
-        return Explanation(found.values.astype(dtype, copy=False), batch.photos, batch.names, provenance, found.output)
+        return call(self, model, images, target, batch_size, progress)
 
 
 class StepExplainer(Explainer):
@@ -171,7 +148,8 @@ class StepExplainer(Explainer):
         """The method's formula, in array-API code.
 
         Returns:
-            "values", "scores", and "output" where the run gave it; `answer` makes it of a `Gradients`.
+            "values", "scores", and "output" where the run gave it; `answer` makes it of a `Gradients`. Whatever else
+            it returns goes into the extras.
         """
 
     def attribute(
@@ -186,7 +164,8 @@ class StepExplainer(Explainer):
             parts.append({name: value[:kept] for name, value in found.items()})
             progress(min(int(rows[kept - 1]) + 1, len(images)), len(images))
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return Attribution(joined["values"], joined["scores"], joined.get("output"))
+        values, scores, output = joined.pop("values"), joined.pop("scores"), joined.pop("output", None)
+        return Attribution(values, scores, output, joined)
 
 
 def _step_program(
@@ -196,84 +175,158 @@ def _step_program(
     return explainer.step(model, images, Bound(formula, arrays, "", ()))
 
 
+@dataclass(frozen=True)
+class OneImage:
+    """What `ImageByImage.attribute_one` works with.
+
+    Attributes:
+        model: the network.
+        image: shape (height, width, channels), in the network's bounds and dtype.
+        target: bound to this image, the automatic choices settled on the clean one: a changed image must not change
+            which class is asked for.
+        score: the target's value on the clean image.
+        batch_size: how many samples may go through the network at once.
+        tick: to be called with how many of the `looks` are done.
+    """
+
+    model: Model
+    image: NDArray[Any]
+    target: Bound
+    score: float
+    batch_size: int
+    tick: Callable[[int], None]
+
+    def arrays(self, count: int) -> Mapping[str, Any]:
+        """The target's arrays for so many samples of this image."""
+        return self.target.take(np.zeros(count, dtype=np.intp)).arrays
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+class ImageByImage(Explainer):
+    """An explainer that looks at one image many times."""
+
+    @abstractmethod
+    def looks(self, model: Model, size: tuple[int, int]) -> int:
+        """How many samples of one image go through the network, at the most; for the progress."""
+
+    @abstractmethod
+    def attribute_one(self, one: OneImage) -> Attribution:
+        """Explain one image.
+
+        Returns:
+            Values, extras and notes without the leading axis; scores and output are filled in from the clean run.
+        """
+
+    def attribute(
+        self, model: Model, images: NDArray[Any], target: Bound, batch_size: int, progress: Progress
+    ) -> Attribution:
+        clean = model.compile(score_program, target.formula)
+        looks = self.looks(model, (images.shape[1], images.shape[2]))
+        total = len(images) * looks
+        found: list[Attribution] = []
+        scores: list[NDArray[Any]] = []
+        outputs: list[Any] = []
+        done = 0
+
+        def reach(now: int) -> None:
+            nonlocal done
+            if now > done:
+                done = now
+                progress(now, total)
+
+        progress(0, total)
+        for i, image in enumerate(images):
+            mine = target.take(np.array([i]))
+            run = clean(image[None], mine.arrays)
+            scores.append(run["scores"])
+            outputs.append(run.get("output"))
+            frozen = mine.freeze(outputs[-1], None)
+
+            def tick(looked: int, before: int = i * looks) -> None:
+                reach(before + min(looked, looks))
+
+            found.append(self.attribute_one(OneImage(model, image, frozen, float(run["scores"][0]), batch_size, tick)))
+            reach((i + 1) * looks)
+        return Attribution(
+            np.stack([one.values for one in found]),
+            np.concatenate(scores),
+            None if outputs[0] is None else np.concatenate(outputs),
+            {name: np.stack([one.extras[name] for one in found]) for name in found[0].extras},
+            tuple(dict.fromkeys(note for one in found for note in one.notes)),
+        )
+
+
+def score_program(model: Model, formula: Formula, images: Array, arrays: Mapping[str, Any]) -> dict[str, Array]:
+    """Program: the target's value on images, and the network's scores where the target reads them."""
+    values = model.run(images, formula.needs)
+    output = {"output": values["scores"]} if "scores" in values else {}
+    return {"scores": formula(model.xp, values, arrays), **output}
+
+
 def answer(values: Array, found: Gradients) -> dict[str, Array]:
     """What `step` returns: the values, beside what the same pass told of the scores."""
     output = {"output": found.values["scores"]} if "scores" in found.values else {}
     return {"values": values, "scores": found.scores, **output}
 
 
-def input_gradient(model: Model, images: Array, target: Bound) -> dict[str, Array]:
-    """The gradient of each image's score with respect to the image: what saliency and its kin are made of."""
-    found = gradients(model, images, target, needs=target.needs, wrt_images=True)
-    return answer(found.images, found)
+def slope(
+    model: Model, images: Array, target: Bound, layer: str | None = None, capture: tuple[str, ...] = ()
+) -> tuple[Array, Gradients]:
+    """The gradient of each image's score with respect to the image, or to a layer's activation.
 
-
-def chunks(count: int, size: int) -> Iterator[tuple[NDArray[np.intp], int]]:
-    """Cut `count` items into chunks of one length, at most `size`, so that one compiled program serves all.
-
-    Yields:
-        The items' numbers, the last one repeated to fill the last chunk, and how many of them count.
+    Returns:
+        The gradient, shape (images, height, width, channels) or the layer's, and all that the pass gave.
     """
-    size = ceil(count / ceil(count / size))  # as even as can be: what fills the last chunk is work for nothing
-    for start in range(0, count, size):
-        rows = np.arange(start, start + size)
-        yield np.minimum(rows, count - 1), min(size, count - start)
+    at = () if layer is None else (layer,)
+    found = gradients(model, images, target, needs=target.needs, at=at, capture=capture, wrt_images=layer is None)
+    return (found.images if layer is None else found.layers[layer]), found
 
 
-def comfortable_batch(model: Model, size: tuple[int, int]) -> int:
-    """How many images keep the network's largest activation below 32 MiB; between 1 and 64."""
-    numbers = max(model.outline(size).largest, 3 * size[0] * size[1])
-    return int(np.clip(COMFORT // (numbers * np.dtype(model.dtype).itemsize), 1, 64))
+def input_gradient(model: Model, images: Array, target: Bound, layer: str | None = None) -> dict[str, Array]:
+    """That gradient as what `step` returns: what saliency and its kin are made of."""
+    gradient, found = slope(model, images, target, layer)
+    return answer(gradient, found)
 
 
-def _answers(
-    model: Model, size: tuple[int, int], output: NDArray[Any] | None
-) -> tuple[tuple[tuple[str, float], ...], ...]:
-    if output is None:
-        return ()
-    rows = first_answers(output, model.outline(size).head, model.labels)
-    return tuple(tuple((answer.label, answer.score) for answer in row) for row in rows)
-
-
-def check_finite(model: Model, images: NDArray[Any], found: Attribution) -> None:
-    """Refuse NaN and infinity, and name the first layer that has them.
+def full_name(model: Model, layer: str | None, size: tuple[int, int]) -> str | None:
+    """The layer's whole name, or None for the image itself.
 
     Raises:
-        NonFiniteError: values, scores or the network's output are not finite.
+        LayerError: there is no such layer.
     """
-    arrays = [found.values, found.scores, *([] if found.output is None else [found.output])]
-    bad = next((i for i in range(len(images)) if not all(np.isfinite(array[i]).all() for array in arrays)), None)
-    if bad is None:
-        return
-    image = images[bad : bad + 1]
-    where = "its layers cannot be looked into"
-    if "capture" in model.can:
-        layers = model.layers((image.shape[1], image.shape[2]))
-        values = model.compile(_capture_program, tuple(layers))(image)
-        guilty = next((name for name in layers if not np.isfinite(values[name]).all()), None)
-        where = f"layer {guilty!r} is the first to have it" if guilty else "it arises after them or on the way back"
-    raise NonFiniteError(
-        f"The network gives NaN or infinity for image {bad + 1}, although the image is finite: {where}. "
-        "Look for NaN in its weights, or for numbers beyond its dtype."
-    )
+    return None if layer is None else model.layer(layer, size).name
 
 
-def _capture_program(model: Model, names: tuple[str, ...], images: Array) -> dict[str, Array]:
-    return model.run(images, names)
+def as_explainer(given: Any) -> Explainer:
+    """An explainer from what a user writes: itself, or the name of a method with its default options.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    if isinstance(given, str):
+        from agnoscope.api import make_explainer
+
+        made: Explainer = make_explainer(given, {})
+        return made
+    if not isinstance(given, Explainer):
+        raise OptionError(f"A {type(given).__name__} is no explainer: give one, such as ag.Saliency(), or its name.")
+    return given
 
 
-def _emptiness(values: NDArray[Any], names: tuple[str, ...], reduction: Reduction) -> Iterator[str]:
-    for value, name in zip(values, names, strict=True):
-        if not value.any():
-            yield f"{name}: every value is zero; the target does not depend on what this method looks at."
-        elif reduction == "positive" and value.max() <= 0:
-            yield f"{name}: nothing speaks for the target here; every value is negative."
+def record(explainer: Explainer) -> dict[str, Any]:
+    """An explainer's options for the result, those of a wrapped explainer among them; ready for JSON."""
+    return {option.name: _plain(getattr(explainer, option.name)) for option in fields(explainer)}  # type: ignore[arg-type]
 
 
-@cache
-def _own_version() -> str:
-    return version("agnoscope")
-
-
-def _silent(done: int, total: int) -> None:
-    pass
+def _plain(value: Any) -> Any:
+    if isinstance(value, Explainer):
+        return {"method": value.name, **record(value)}
+    if isinstance(value, tuple | list):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -21,6 +21,7 @@ from agnoscope import (
     Model,
     Neuron,
     Occlusion,
+    OptionError,
     Saliency,
     TargetError,
     wrap,
@@ -56,12 +57,15 @@ class Backend:
         fingerprint: takes a model and returns something comparable that tells the state of the user's network:
             weights, modes, hooks. None where there is no such state.
         entry: the light module that the entry point names; it must load no framework.
+        build_shifted: `build_shifted(network)` builds and wraps the described network with a second input called
+            "shift", of shape (4,), which is added to its output. None where networks have one input.
     """
 
     name: str
     build: Callable[..., Model]
     fingerprint: Callable[[Model], Any] | None = None
     entry: str | None = None
+    build_shifted: Callable[..., Model] | None = None
 
 
 def check_output(backend: Backend) -> None:
@@ -263,6 +267,55 @@ def check_errors(backend: Backend) -> None:
     if "capture" in model.can:
         expect(LayerError, "relu2", lambda: model.layer("relu_2", SIZE))
         expect(LayerError, "nowhere", lambda: model.compile(run_program, ("nowhere",))(images()))
+
+
+def check_parameters(backend: Backend) -> None:
+    """Weights are shown in the order of their layers, as copies, and change in a copy of the network only."""
+    x, closed = images(), Rectified(images())
+    model = backend.build(rectified_network(), input_size=SIZE)
+    needs(model, "weights")
+    state = backend.fingerprint(model) if backend.fingerprint else None
+    known, before = model.parameters(), values(model, x, "scores")[0]
+    layers = [name.rpartition(".")[0] for name in known]
+    conv, dense = (model.layer(name).name for name in ("conv", "dense"))
+    if layers != [conv, conv, dense, dense]:
+        raise AssertionError(f"two weights of {conv!r}, then two of {dense!r} were to be shown, not {list(known)}")
+    close(values(model.with_parameters(known), x, "scores")[0], before, "scores with the network's own weights", 0.0)
+    doubled = {name: 2 * weight for name, weight in known.items() if name.startswith(f"{dense}.")}
+    changed = model.with_parameters(doubled)
+    close(values(changed, x, "scores")[0], 2 * closed.scores, "scores with the last layer's weights doubled")
+    blind = changed.with_parameters({name: 0 * weight for name, weight in known.items() if name.startswith(f"{conv}.")})
+    bias = np.broadcast_to(2 * closed.network.layers["dense"].bias, closed.scores.shape)  # type: ignore[union-attr]
+    close(values(blind, x, "scores")[0], bias, "scores with the first layer's weights set to 0 besides")
+    for weight in known.values():
+        weight[...] = 0
+    if not np.array_equal(values(model, x, "scores")[0], before):
+        raise AssertionError("the model itself changed with its copy, or with the arrays that it gave away")
+    if backend.fingerprint and backend.fingerprint(model) != state:
+        raise AssertionError("the state of the user's network changed")
+    name = next(iter(known))
+    expect(OptionError, name, lambda: model.with_parameters({f"{name}s": known[name]}))
+    expect(OptionError, name, lambda: model.with_parameters({name: np.zeros((1, 2, 3))}))
+
+
+def check_inputs(backend: Backend) -> None:
+    """Inputs beside the image are bound by name, for batches of any length; two views do not meet."""
+    if backend.build_shifted is None:
+        raise SkipTest("no network of two inputs was given")
+    x, scores = images(), Rectified(images()).scores
+    model = backend.build_shifted(rectified_network(), input_size=SIZE)
+    one, other = np.array([1.0, -2.0, 3.0, 0.5]), np.array([0.0, 5.0, 0.0, -1.0])
+    first, second = model.bind(shift=one), model.bind(shift=other)
+    for view, shift in ((first, one), (second, other), (first, one), (second.bind(shift=one), one)):
+        close(values(view, x, "scores")[0], scores + shift, "scores with an input bound")
+    close(values(first, x[:1], "scores")[0], scores[:1] + one, "scores of a single image with an input bound")
+    chunks = Occlusion(window=3)(first, x, 1, batch_size=2).provenance.scores
+    close(chunks, scores[:, 1] + one[1], "scores in chunks with an input bound")
+    if "gradient" in model.can:
+        close(gradient(first, x, 1)["images"], Rectified(x).at_image(1), "gradient with an input bound")
+    expect(OptionError, "shift", lambda: model.layers(SIZE))
+    expect(OptionError, "shift", lambda: model.bind(shfit=one))
+    expect(OptionError, "shift", lambda: model.bind(shift=np.zeros((2, 3))).layers(SIZE))
 
 
 def check_explainers(backend: Backend) -> None:

@@ -1,0 +1,110 @@
+"""`agnoscope bench`: methods × metrics on images whose truth is known."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from agnoscope.cli.diagnose import SCENES, load_cases
+from agnoscope.cli.options import load, network_options
+from agnoscope.cli.output import new_table, progress, show
+from agnoscope.errors import OptionError
+
+if TYPE_CHECKING:
+    from agnoscope.evaluation.bench import Table
+    from agnoscope.evaluation.cases import Cases
+    from agnoscope.evaluation.tasks import Task
+    from agnoscope.metrics.statistics import Summary
+    from agnoscope.model import Model
+
+TASKS: Final = ("object", "grid", "disconnected")
+METHODS: Final = ("saliency", "input-x-gradient", "guided-backprop", "grad-cam", "layer-cam", "occlusion")
+
+
+@click.command()
+@click.argument("model")
+@click.argument("images", default=SCENES)
+@click.option("--masks", help="Folder of masks with the photos' names: black is background.")
+@click.option("-m", "--method", "methods", multiple=True, help=f"Several times.  [default: {', '.join(METHODS)}]")
+@click.option("--metric", "metrics", multiple=True, help="Several times.  [default: mass, rank, pointing game, AUROC]")
+@click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Several times.  [default: all]")
+@click.option("--count", default=100, show_default=True, help="Images per task; of a folder, all are taken.")
+@click.option("--seed", default=0, show_default=True, help="Of scenes, mosaics and noise.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="File for the table: .json or .csv.")
+@click.option("--batch-size", type=int, help="Images or samples at once.")
+@network_options
+def bench(
+    model: str,
+    images: str,
+    masks: str | None,
+    methods: tuple[str, ...],
+    metrics: tuple[str, ...],
+    tasks: tuple[str, ...],
+    count: int,
+    seed: int,
+    out: Path | None,
+    batch_size: int | None,
+    **network: Any,
+) -> None:
+    """Judge explanation methods by images of which it is known where to look.
+
+    IMAGES is demo:scenes (the default), or a folder of photos with --masks. Tasks: the object that the answer
+    provably depends on; one of four pictures in a grid; one quarter of a disconnected network. Controls stand
+    below the methods: what is no better than they are tells nothing.
+    """
+    from agnoscope.api import make_explainer
+    from agnoscope.evaluation.bench import USUAL
+    from agnoscope.evaluation.bench import bench as judge
+    from agnoscope.explanation import write_whole
+
+    explainers = {name: make_explainer(name, {}) for name in methods or METHODS}
+    if out is not None and out.suffix.lower() not in (".json", ".csv"):
+        raise OptionError(f"--out {str(out)!r} must end in .json or .csv.")
+    if count < 2:
+        raise OptionError(f"--count {count} must be at least 2.")
+    loaded = load(model, network)
+    cases = load_cases(loaded, images, masks, count, seed)
+    chosen = [_task(name, loaded, cases, count, seed) for name in tasks or TASKS]
+    with progress("judging") as report:
+        table = judge(chosen, explainers, metrics or USUAL, batch_size=batch_size, progress=report)
+    for task in chosen:
+        _tell(table, task)
+    if out is not None:
+        text = table.to_csv() if out.suffix.lower() == ".csv" else json.dumps(table.to_dict(), indent=1)
+        write_whole(out, text.encode())
+        click.echo(f"The table: {out}")
+
+
+def _task(name: str, model: "Model", cases: "Cases", count: int, seed: int) -> "Task":
+    from agnoscope.evaluation.tasks import disconnected_task, grid_task, object_task
+
+    match name:
+        case "object":
+            return object_task(model, cases)
+        case "grid":
+            return grid_task(model, cases, count, seed)
+        case _:
+            return disconnected_task(count, seed)
+
+
+def _tell(table: "Table", task: "Task") -> None:
+    click.echo(f"\n{task.name}: {task.about} {len(task)} of {task.drawn} images.")
+    lines = new_table("method", *table.metrics, "ms per image")
+    for row in table.rows:
+        if row.task != task.name:
+            continue
+        name = f"({row.method})" if row.control else row.method
+        if row.failure:
+            lines.add_row(name, f"refused: {row.failure}")
+            continue
+        speed = f"{row.seconds * 1000:.1f}" if row.seconds else ""
+        lines.add_row(name, *(_cell(row.metrics[metric]) for metric in table.metrics), speed)
+    show(lines)
+
+
+def _cell(found: "Summary") -> str:
+    if not found.n:
+        return "undefined"
+    beside = f" ({found.undefined} undefined)" if found.undefined else ""
+    return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]{beside}"

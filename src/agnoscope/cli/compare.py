@@ -1,0 +1,80 @@
+"""`agnoscope compare`: methods side by side, and the same network in several frameworks."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agnoscope.cli.options import load, load_image, network_options
+from agnoscope.cli.output import new_table, progress, show
+from agnoscope.errors import OptionError
+
+if TYPE_CHECKING:
+    from agnoscope.model import Model
+
+
+@click.command()
+@click.argument("model")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("-m", "--method", "methods", multiple=True, help="Several times.  [default: saliency, grad-cam]")
+@click.option("--in", "frameworks", multiple=True, help="Several times: the frameworks in which MODEL is loaded.")
+@click.option("--with", "others", multiple=True, metavar="MODEL", help="The same weights in another network.")
+@click.option("-t", "--target", help="Class number, label or top-1.  [default: top-1 of the first network]")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("comparison.png"), show_default=True)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for the table.")
+@click.option("--batch-size", type=int, help="Images or samples at once.")
+@network_options
+def compare(
+    model: str,
+    images: tuple[str, ...],
+    methods: tuple[str, ...],
+    frameworks: tuple[str, ...],
+    others: tuple[str, ...],
+    target: str | None,
+    out: Path,
+    json_file: Path | None,
+    batch_size: int | None,
+    **network: Any,
+) -> None:
+    """Compare methods on the same images, and frameworks on the same network.
+
+    Draws one picture, a row for each IMAGE and a column for each method. Several frameworks (--in torch --in jax), or
+    several networks of the same weights (--with), stand side by side with a column of their differences.
+    """
+    from agnoscope.api import make_explainer
+    from agnoscope.evaluation import comparison
+    from agnoscope.explanation import PICTURES, save_picture, write_whole
+
+    if out.suffix.lower() not in PICTURES:
+        raise OptionError(f"--out {str(out)!r} must end in {', '.join(PICTURES)}.")
+    explainers = {name: make_explainer(name, {}) for name in methods or ("saliency", "grad-cam")}
+    models = _models(model, frameworks, others, network)
+    photos = [load_image(image) for image in images]
+    with progress("comparing") as report:
+        found = comparison.compare(models, photos, explainers, target, batch_size=batch_size, progress=report)
+    lines = new_table("first", "second", "rank correlation", "largest difference")
+    for pair in found.pairs:
+        apart = "" if pair.difference is None else f"{pair.difference.mean:.1e} of the largest value"
+        lines.add_row(pair.first, pair.second, f"{pair.correlation.mean:.3f}", apart)
+    show(lines)
+    if json_file is not None:
+        write_whole(json_file, json.dumps([asdict(pair) for pair in found.pairs], indent=1).encode())
+        click.echo(f"The table: {json_file}")
+    save_picture(found.draw(), out)
+    click.echo(f"The picture: {out}")
+
+
+def _models(
+    text: str, frameworks: tuple[str, ...], others: tuple[str, ...], network: dict[str, Any]
+) -> "dict[str, Model]":
+    if frameworks:
+        models = {name: load(text, {**network, "backend": name}) for name in frameworks}
+    else:
+        first = load(text, network)
+        models = {first.backend if others else text: first}
+    for other in others:
+        loaded = load(other, network)
+        models[loaded.backend if loaded.backend not in models else other] = loaded
+    return models

@@ -1,0 +1,96 @@
+"""What commands take: networks, numbers, images, and the options of a method."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from agnoscope.errors import FileError, OptionError
+
+if TYPE_CHECKING:
+    from agnoscope.model import Model
+
+
+class Numbers(click.ParamType[Any]):
+    """Numbers with commas or an × between them: 224, 224x320, 0.485,0.456,0.406."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            parts = [_number(part) for part in value.replace("x", ",").split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is no number, nor numbers with commas between them", param, ctx)
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.strip().lstrip("+-").isdigit() else float(text)
+
+
+NUMBERS: Final = Numbers()
+
+
+def network_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What the network expects of an image, for commands that load one."""
+    options = (
+        click.option("--size", "input_size", type=NUMBERS, help="Height and width of its images: 224 or 224x320."),
+        click.option("--mean", type=NUMBERS, help="Mean per channel, in units of --range."),
+        click.option("--std", type=NUMBERS, help="Standard deviation per channel."),
+        click.option("--range", "range", type=NUMBERS, help="What 0 and 1 become before mean and std: 0,255."),
+        click.option("--channels", help="RGB (default), BGR, L, or a number."),
+        click.option("--labels", type=click.Path(path_type=Path), help="Text file, one label per line."),
+        click.option("--backend", help="Name of the backend, where the network does not tell."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def load(text: str, given: dict[str, Any]) -> "Model":
+    """The model that a command names, with the options of `wrap` that were given."""
+    from agnoscope.sources import load_model
+
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if "labels" in chosen:
+        try:
+            chosen["labels"] = chosen["labels"].read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise FileError(f"The labels {str(chosen['labels'])!r} cannot be read: {error}.") from None
+    if str(chosen.get("channels", "")).isdigit():
+        chosen["channels"] = int(chosen["channels"])
+    return load_model(text, **chosen)
+
+
+def named_value(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, as an option of a method."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise OptionError(f"-O {text!r} must be NAME=VALUE.")
+    return name.replace("-", "_"), parsed(value)
+
+
+def parsed(text: str) -> Any:
+    """true, false, none, numbers with commas between them, or a word."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return NUMBERS.convert(text, None, None)
+    except click.BadParameter:
+        return text
+
+
+def load_image(text: str) -> Any:
+    """A photo's path, or the bundled scene that demo:NUMBER stands for."""
+    if not text.startswith("demo:"):
+        return text
+    from agnoscope.demo.show import scene
+
+    number = text.removeprefix("demo:")
+    if not number.isdigit():
+        raise OptionError(f"{text!r} is no scene: write demo:0, demo:1, and so on.")
+    return scene(int(number)).image

@@ -1,0 +1,1 @@
+"""Explanations and networks put to the test: cases whose object is known, benchmarks, diagnosis, comparison."""

@@ -1,0 +1,1 @@
+"""Class activation maps: a layer's maps, weighted and summed; `base` first, one file each."""

@@ -1,0 +1,1 @@
+"""Methods made of gradients with respect to the image or to a layer; one file each."""
