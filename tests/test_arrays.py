@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import gaussian_filter1d
 from skimage.transform import resize as skimage_resize
 
-from agnoscope.arrays import resize, resize_matrix
+from agnoscope.arrays import blur_matrix, resize, resize_matrix
 
 MAPS = np.random.default_rng(0).normal(size=(2, 7, 10))
 Resize = Callable[[NDArray[Any], tuple[int, int]], NDArray[Any]]
@@ -69,3 +70,10 @@ def test_the_dtype_of_the_maps_is_kept_in_any_namespace() -> None:
         found = resize(array_api_strict, maps, (3, 20))
         assert found.dtype == getattr(array_api_strict, dtype)
         np.testing.assert_array_equal(np.asarray(found), resize(np, MAPS.astype(dtype), (3, 20)))
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 32, 224])
+@pytest.mark.parametrize("sigma", [0, 0.01, 0.3, 1, 7, 50, 1000])
+def test_blurring_is_scipys(length: int, sigma: float) -> None:
+    expected = gaussian_filter1d(np.eye(length), sigma, axis=0, mode="nearest") if sigma else np.eye(length)
+    np.testing.assert_allclose(blur_matrix(length, sigma), expected, atol=1e-14)

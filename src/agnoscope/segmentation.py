@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from agnoscope.errors import OptionError
 from agnoscope.explanation import Explanation
 
+SMOOTHING: Final = 1 / 16
+"""Standard deviation of the blur before superpixels are sought, as a share of their side: noise makes them merge."""
 BINS: Final = 16
 """Into how many steps each channel is cut for a histogram of colours; it is smoothed by one step."""
 GAMMA: Final = 50.0
@@ -16,7 +18,7 @@ PRECISION: Final = 1000
 """Steps of a graph's capacities, which are whole numbers, for 1."""
 
 
-def superpixels(image: NDArray[Any], count: int = 50, compactness: float = 10.0) -> NDArray[np.intp]:
+def superpixels(image: NDArray[Any], count: int = 50, compactness: float = 20.0) -> NDArray[np.intp]:
     """Pieces of similar colour and about one size, by SLIC (Achanta et al., TPAMI 2012).
 
     Computed in float64, whatever the image's dtype, so that a photo has the same pieces in every framework.
@@ -40,7 +42,8 @@ def superpixels(image: NDArray[Any], count: int = 50, compactness: float = 10.0)
     if count < 1 or not compactness > 0:
         raise OptionError(f"count={count!r} must be at least 1, and compactness={compactness!r} above 0.")
     pixels = pixels.astype(np.float64).reshape(*pixels.shape[:2], -1)
-    labels = slic(pixels, n_segments=count, compactness=compactness, start_label=0, channel_axis=-1)
+    side = np.sqrt(pixels.shape[0] * pixels.shape[1] / count)
+    labels = slic(pixels, count, compactness, sigma=SMOOTHING * side, start_label=0, channel_axis=-1)
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
 
 

@@ -1,4 +1,7 @@
-"""Guided Grad-CAM of captum's two halves; its own one enlarges the map by the nearest neighbour, the paper bilinearly."""
+"""Guided Grad-CAM made of captum's two halves.
+
+Captum's own one enlarges the map by the nearest neighbour, where the paper does it bilinearly.
+"""
 
 import numpy as np
 import pytest

@@ -55,8 +55,9 @@ def test_the_values_are_those_of_the_paper(options: dict[str, Any]) -> None:
 
 
 def test_on_a_linear_network_the_values_are_the_kernel_times_the_way() -> None:
-    for options in ({}, {"steps": 3, "max_dist": 1.0}, {"baseline": "white", "fraction": 1.0}):
-        found = GuidedIG(**options)(wrap(linear_network()), X, 2)  # type: ignore[arg-type]
+    choices: list[dict[str, Any]] = [{}, {"steps": 3, "max_dist": 1.0}, {"baseline": "white", "fraction": 1.0}]
+    for options in choices:
+        found = GuidedIG(**options)(wrap(linear_network()), X, 2)
         start = 1.0 if "baseline" in options else 0.0
         np.testing.assert_allclose(found.values, KERNEL[..., 2] * (X - start), atol=1e-5)
         np.testing.assert_allclose(found.extras["delta"], 0, atol=1e-5)
@@ -84,7 +85,8 @@ def test_progress_counts_the_steps_of_all_images(batch_size: int) -> None:
 def test_the_first_answer_is_settled_on_the_clean_image() -> None:
     model = wrap(deep_network())
     found = GuidedIG(steps=6)(model, X)
-    first = found.output.argmax(axis=1)  # type: ignore[union-attr]
+    assert found.output is not None
+    first = found.output.argmax(axis=1)
     assert len(set(first)) > 1
     np.testing.assert_array_equal(found.values, GuidedIG(steps=6)(model, X, list(first)).values)
 

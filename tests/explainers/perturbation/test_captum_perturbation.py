@@ -27,7 +27,7 @@ def network() -> Any:
     return nn.Sequential(*stem, nn.Flatten(), nn.Linear(8 * 4 * 3, 5)).double().eval()
 
 
-def agree(ours: Any, method: str) -> None:
+def agree(ours: Any, method: str, tolerance: float) -> None:
     model = network()
     inputs = torch.tensor(X).permute(0, 3, 1, 2).contiguous()
     theirs = getattr(attr, method)(model).attribute(
@@ -36,12 +36,12 @@ def agree(ours: Any, method: str) -> None:
     expected = theirs.detach().numpy()[:, 0]
     assert np.abs(expected).max() > 0
     found = ours(model, X, TARGETS).values
-    assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
+    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
 
 
 def test_feature_ablation() -> None:
-    agree(FeatureAblation(LABELS, 0.25), "FeatureAblation")
+    agree(FeatureAblation(LABELS, 0.25), "FeatureAblation", 1e-6)
 
 
 def test_kernel_shap_gives_the_shapley_values_of_all_orders() -> None:
-    agree(KernelSHAP(64, LABELS, 0.25), "ShapleyValues")
+    agree(KernelSHAP(64, LABELS, 0.25), "ShapleyValues", 1e-5)  # which captum adds up in float32

@@ -56,7 +56,7 @@ class GuidedIG(Explainer):
             raise OptionError(f"steps={self.steps!r} must be at least 1.")
         if not (0 < self.fraction <= 1 and 0 <= self.max_dist <= 1):
             raise OptionError(
-                f"fraction={self.fraction!r} must be above 0, max_dist={self.max_dist!r} at least 0, and both at most 1."
+                f"fraction={self.fraction!r} must be above 0, max_dist={self.max_dist!r} at least 0; both at most 1."
             )
         return self
 

@@ -1,6 +1,6 @@
 """XRAI: the regions of an image, ranked by how much of an attribution each gains for its area."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Self, final
 
 import numpy as np
@@ -45,7 +45,7 @@ class XRAI(Explainer):
     name = "xrai"
     reduction = "signed"
 
-    explainer: Explainer = IntegratedGradients(baseline=("black", "white"))
+    explainer: Explainer = field(default_factory=lambda: IntegratedGradients(baseline=("black", "white")))
     variant: Literal["full", "fast"] = "full"
 
     def __post_init__(self) -> None:

@@ -31,11 +31,13 @@ BLUR: Final = 20 / 224
 BELL: Final = 1.5
 """Standard deviation, in cells, of the bell that a single cell of the mask makes."""
 REACH: Final = 5
-"""How many cells that bell reaches; beyond lie less than 0.4 % of its height."""
+"""How many cells that bell reaches; there it has 0.4 % of its height."""
 COLDNESS: Final = 20.0
 """How near the smooth maximum comes to the maximum."""
-RATE, MOMENTUM = 0.01, 0.9
-"""Of the gradient steps, when there are 800."""
+RATE, HIGHEST, MOMENTUM = 0.01, 0.1, 0.9
+"""Of the gradient steps on 1024 cells: their rate when there are 800, the highest when there are fewer, momentum."""
+TIE: Final = 1e-5
+"""Places that differ by no more tie: what is alike by symmetry is not told apart by rounding."""
 PULL, GROWTH = 300.0, 1.0035**800
 """How strongly the area is asked for at first, and how many times as strongly in the end."""
 
@@ -47,18 +49,18 @@ class ExtremalPerturbation(Explainer):
 
     The values are the mask, from 0 to 1, shape (images, height, width): the part of the image that keeps the score
     highest by itself ("preserve"), or without which it is lowest ("delete"). The extra "perturbed" is the score of the
-    image so perturbed, shape (images, areas). Every other step sees the image mirrored, as in the authors' TorchRay,
-    whose numbers these are.
+    image so perturbed, shape (images, areas). The numbers are those of the authors' TorchRay.
 
     Simplified: the paper's smooth max-convolution makes the mask at every pixel. Here it makes it at every cell, by a
     Gaussian along columns and then rows, and the mask is enlarged from there bilinearly. The area is counted in cells,
-    and cells that tie share what is left of it.
+    and cells that tie share what is left of it; what the mask would cover beyond the edge counts as well. No image is mirrored, as TorchRay does in every other step: a target may
+    have a place.
 
     Attributes:
         area: share of the image that the mask may cover, between 0 and 1; for a tuple of shares the values are the mean
             of their masks.
         variant: "preserve" or "delete".
-        steps: how many gradient steps. Fewer ones are made larger, in proportion.
+        steps: how many gradient steps. Fewer ones are made larger, up to ten times.
         cell: side of the mask's cells in pixels; by default a 32nd of the image's shorter side (7 of 224), at least 1.
     """
 
@@ -132,9 +134,9 @@ class ExtremalPerturbation(Explainer):
         cells = np.ones((len(levels), ceil(height / self.cell), ceil(width / self.cell)), levels.dtype)
         velocity = np.zeros_like(cells)
         pulls = PULL * GROWTH ** (np.arange(self.steps) / self.steps)
-        rate = np.array(RATE * 800 / self.steps)
+        rate = np.array(min(RATE * 800 / self.steps, HIGHEST) * cells[0].size / 1024)
         for i, pull in enumerate(pulls):
-            moved = step(cells, velocity, levels, areas, np.array(pull), rate, np.array((i + 1) % 2), target.arrays)
+            moved = step(cells, velocity, levels, areas, np.array(pull), rate, target.arrays)
             cells, velocity = moved["cells"], moved["velocity"]
             tick(i + 1)
         return model.compile(_look_program, (self.variant, target.formula))(cells, levels, target.arrays)
@@ -156,18 +158,17 @@ def _step_program(
     areas: Array,
     pull: Array,
     rate: Array,
-    turned: Array,
     arrays: Mapping[str, Any],
 ) -> dict[str, Array]:
     xp, (variant, formula) = model.xp, static
-    wanted = _largest(xp, _smoothed(xp, cells), areas)
+    count = cells.shape[1] * cells.shape[2]
+    wanted = _largest(xp, _smoothed(xp, cells), areas * count)
 
     def energy(leaves: Mapping[str, Array]) -> tuple[Array, Any]:
         mask = _smoothed(xp, leaves["cells"])
         images = _perturbed(xp, mask, levels, variant)
-        images = xp.where(turned > 0, xp.flip(images, axis=2), images)
         scores = formula(xp, model.run(images, formula.needs), arrays)
-        missed = xp.mean(xp.square(mask - wanted), axis=(1, 2))
+        missed = xp.sum(xp.square(mask - wanted), axis=(1, 2)) / count
         return xp.sum((scores if variant == "preserve" else -scores) - pull * missed), {}
 
     _, slopes = model.value_and_grad(energy)({"cells": cells})
@@ -188,13 +189,11 @@ def _look_program(
 def _smoothed(xp: Any, cells: Array) -> Array:
     """The cells under a smooth max-convolution with a Gaussian, first along columns, then along rows.
 
-    Beyond the edge the mask is mirrored: else the area's pull would move cells at the edge less than others.
+    It goes on beyond the image as far as a bell reaches, so that the area of a bell is the same at the edge.
     """
-    down, across = (xp.asarray(_mirror(n), dtype=cells.dtype) for n in cells.shape[1:])
-    tall = xp.matmul(down, cells)[:, None, :, :] * xp.asarray(_bell(cells.shape[1]), dtype=cells.dtype)[:, :, None]
-    tall = _smooth_max(xp, tall, axis=2)
-    wide = xp.matmul(tall, xp.matrix_transpose(across))[:, :, None, :]
-    return _smooth_max(xp, wide * xp.asarray(_bell(cells.shape[2]), dtype=cells.dtype), axis=3)
+    down, across = (xp.asarray(_bell(count), dtype=cells.dtype) for count in cells.shape[1:])
+    tall = _smooth_max(xp, down[None, :, :, None] * cells[:, None, :, :], axis=2)
+    return _smooth_max(xp, across[None, None, :, :] * tall[:, :, None, :], axis=3)
 
 
 def _smooth_max(xp: Any, values: Array, axis: int) -> Array:
@@ -203,29 +202,19 @@ def _smooth_max(xp: Any, values: Array, axis: int) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _mirror(count: int) -> NDArray[np.float64]:
-    """The matrix that mirrors cells at both ends, as far as a bell reaches, shape (count + 2 · REACH, count)."""
-    return np.pad(np.eye(count), ((REACH, REACH), (0, 0)), mode="symmetric")
-
-
-@lru_cache(maxsize=64)
 def _bell(count: int) -> NDArray[np.float64]:
-    """How much each cell, those beyond the edge among them, gives to each, shape (count, count + 2 · REACH)."""
-    distance = np.arange(count)[:, None] - np.arange(-REACH, count + REACH)[None, :]
+    """How much each cell gives to each place along an axis, shape (count + 2 · REACH, count); all of it to its own."""
+    distance = np.arange(-REACH, count + REACH)[:, None] - np.arange(count)[None, :]
     return np.asarray(np.exp(-0.5 * (distance / BELL) ** 2))
 
 
-def _largest(xp: Any, mask: Array, areas: Array) -> Array:
-    """Ones where the mask is largest, as many as make up the area, and zeros elsewhere; what ties shares alike."""
+def _largest(xp: Any, mask: Array, counts: Array) -> Array:
+    """Ones where the mask is largest, so many as asked for, and zeros elsewhere; places that tie share what is left."""
     flat = xp.reshape(mask, (mask.shape[0], -1))
-    count = areas * flat.shape[1]
-    ranked = xp.sort(flat, axis=1, descending=True)
-    last = pick(xp, ranked, xp.floor(count))[:, None]
-    larger, equal = (
-        xp.sum(xp.astype(found, flat.dtype), axis=1, keepdims=True) for found in (flat > last, flat == last)
-    )
-    rest = (count[:, None] - larger) / equal
-    return xp.reshape(xp.where(flat > last, xp.ones_like(flat), rest * (flat == last)), mask.shape)
+    last = pick(xp, xp.sort(flat, axis=1, descending=True), xp.floor(counts))[:, None]
+    larger, equal = (xp.astype(found, flat.dtype) for found in (flat > last + TIE, xp.abs(flat - last) <= TIE))
+    left = counts[:, None] - xp.sum(larger, axis=1, keepdims=True)
+    return xp.reshape(larger + equal * left / xp.sum(equal, axis=1, keepdims=True), mask.shape)
 
 
 def _perturbed(xp: Any, mask: Array, levels: Array, variant: str) -> Array:
@@ -243,6 +232,7 @@ def _perturbed(xp: Any, mask: Array, levels: Array, variant: str) -> Array:
 
 def _enlarged(xp: Any, mask: Array, height: int, width: int, depth: int) -> Array:
     """The mask in the image's size, shape (masks, height, width · depth), each number `depth` times in a row."""
+    mask = mask[:, REACH:-REACH, REACH:-REACH]
     down = xp.asarray(resize_matrix(mask.shape[1], height), dtype=mask.dtype)
     across = xp.asarray(np.repeat(resize_matrix(mask.shape[2], width), depth, axis=0).T, dtype=mask.dtype)
     return xp.matmul(xp.matmul(down, mask), across)

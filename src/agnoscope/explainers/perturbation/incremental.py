@@ -207,9 +207,8 @@ def _scores(one: OneImage, filling: NDArray[Any], grid: Grid, route: tuple[Stop,
     chunks, counts = runs(one.model, route, grid, room)
     for chosen in chunks:
         maps = sources(route, grid, chosen, counts)
-        scores[chosen] = program(one.image[None], filling[None], maps, one.arrays(counts[-1]))["scores"][
-            1 : len(chosen) + 1
-        ]
+        found = program(one.image[None], filling[None], maps, one.arrays(counts[-1]))["scores"]
+        scores[chosen] = found[1 : len(chosen) + 1]  # the first one is the clean image's
         done += len(chosen)
         one.tick(done)
     return scores
@@ -291,7 +290,12 @@ def sources(
 
 
 def _incremental_program(
-    model: Model, formula: Formula, image: Array, filling: Array, sources: Mapping[str, Array], arrays: Any
+    model: Model,
+    formula: Formula,
+    image: Array,
+    filling: Array,
+    sources: Mapping[str, Array],
+    arrays: Mapping[str, Any],
 ) -> dict[str, Array]:
     xp = model.xp
     patch = {
@@ -311,12 +315,11 @@ def regrouped(xp: Any, maps: Array, source: Array) -> Array:
         maps: shape (maps, height, width, channels).
         source: shape (new maps, height, width), which map it is.
     """
-    count, height, width = source.shape
+    _, height, width = source.shape
     place = xp.reshape(xp.arange(height * width, dtype=source.dtype), (1, height, width))
-    pixels = xp.reshape(source * (height * width) + place, (-1,))
-    return xp.reshape(
-        xp.take(xp.reshape(maps, (-1, maps.shape[-1])), pixels, axis=0), (count, height, width, maps.shape[-1])
-    )
+    wanted = xp.reshape(source * (height * width) + place, (-1,))
+    pixels = xp.take(xp.reshape(maps, (-1, maps.shape[-1])), wanted, axis=0)
+    return xp.reshape(pixels, (*source.shape, maps.shape[-1]))
 
 
 # -- the check --------------------------------------------------------------------------------------------------------

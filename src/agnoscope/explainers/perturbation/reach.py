@@ -185,7 +185,7 @@ def _probe_program(model: Model, static: Any, image: Array) -> dict[str, Array]:
         # Signs that take turns: a normalisation over channels takes a sum away.
         bump = mask * (1 - 2 * (np.arange(plain.shape[3]) % 2))
         probed = plain + xp.max(xp.abs(plain)) * xp.asarray(bump, dtype=plain.dtype)
-        other = xp.flip(plain, axis=(1, 2))
+        other = xp.max(plain) - xp.flip(plain, axis=(1, 2))  # of another mean too, which is what some ways around take
         return xp.concat([plain, probed, *(plain if group in same[number] else other for group in range(groups))])
 
     def differences(values: Array) -> Array:
