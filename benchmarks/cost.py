@@ -31,7 +31,13 @@ ONE_THREAD = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
 }
-BOUNDS = {"grad-cam / forward": 1.10, "saliency / by hand": 1.05, "occlusion / same forwards": 1.05}
+BOUNDS = {
+    **{f"{cam} / forward": 1.10 for cam in ("grad-cam", "grad-cam++", "hires-cam", "layer-cam", "xgrad-cam")},
+    **{f"{method} / by hand": 1.05 for method in ("saliency", "integrated-gradients", "smoothgrad")},
+    **{f"{method} / same forwards": 1.05 for method in ("occlusion", "rise", "score-cam")},
+}
+SAMPLES = 28
+"""Of the methods that look many times."""
 
 
 def main() -> None:
@@ -62,7 +68,7 @@ def main() -> None:
 def measure(framework: str, name: str, rounds: int) -> list[dict[str, Any]]:
     """Time one network in one framework; a row for each promise."""
     import benchmarks.bare
-    from agnoscope import GradCAM, Occlusion, Saliency, wrap
+    from agnoscope import RISE, GradCAM, IntegratedGradients, Occlusion, Saliency, ScoreCAM, SmoothGrad, explain, wrap
 
     bare = getattr(benchmarks.bare, framework)(name)
     model = wrap(*bare.network, input_size=224)
@@ -75,9 +81,28 @@ def measure(framework: str, name: str, rounds: int) -> list[dict[str, Any]]:
         for _ in range(49 // batch):
             bare.forward(many)
 
+    def passes(bare_pass: Callable[[Any], Any], samples: int, alone: int) -> None:
+        """So many passes in batches, beside some forwards of one image."""
+        for _ in range(alone):
+            bare.forward(one)
+        for _ in range(samples // batch):
+            bare_pass(many)
+
     pairs: dict[tuple[str, int], tuple[Callable[[], Any], Callable[[], Any]]] = {
         ("occlusion / same forwards", 1): (lambda: occlusion(model, image, 0, batch_size=batch), same_forwards)
     }
+    loops = {
+        # Integrated gradients look at the image and at the baseline besides.
+        "integrated-gradients / by hand": (IntegratedGradients(steps=SAMPLES, tolerance=None), bare.gradient, 2),
+        "smoothgrad / by hand": (SmoothGrad(samples=SAMPLES), bare.gradient, 1),
+        "rise / same forwards": (RISE(samples=SAMPLES), bare.forward, 1),
+        "score-cam / same forwards": (ScoreCAM(channels=SAMPLES), bare.forward, 1),
+    }
+    for what, (explainer, bare_pass, alone) in loops.items():
+        ours = partial(explainer, model, image, 0, batch_size=batch)
+        pairs[what, 1] = (ours, partial(passes, bare_pass, SAMPLES, alone))
+    for cam in ("grad-cam++", "hires-cam", "layer-cam", "xgrad-cam"):
+        pairs[f"{cam} / forward", 1] = (partial(explain, model, image, cam, 0), partial(bare.forward, one))
     for count in (1, 8):
         images = np.repeat(image, count, axis=0)
         ready = bare.prepare(images)
@@ -91,7 +116,11 @@ def measure(framework: str, name: str, rounds: int) -> list[dict[str, Any]]:
         )
     rows = []
     for (what, count), (ours, yardstick) in pairs.items():
-        few = max(3, rounds // 4) if what.startswith("occlusion") or count > 1 else rounds
+        few = (
+            rounds
+            if count == 1 and (what.endswith("/ forward") or what.startswith("saliency"))
+            else max(3, rounds // 4)
+        )
         times = interleaved([ours, yardstick], few)
         row = {"framework": framework, "network": name, "what": what, "images": count, "bound": BOUNDS[what]}
         rows.append(row | {"rounds": few, "ours_ms": times[0], "bare_ms": times[1], "ratio": times[0] / times[1]})

@@ -145,6 +145,16 @@ NO_CAM: dict[str, tuple[Network, str | None, Any]] = {
         None,
         1,
     ),
+    "a step, flat on both of its sides": (
+        double(
+            deep_network(),
+            dense=Dense(np.abs(HEAD.kernel), 0 * HEAD.bias),
+            last=Relu(1e-6),
+            end=Dense(1e6 * np.eye(4), np.ones(4)),
+        ),
+        None,
+        1,
+    ),
     "places that count differently": (FLATTENED, "relu2", 2),
     "a probability": (DEEP, None, ag.ClassScore(1, "probability")),
     "a ReLU before the mean": (DEEP, "conv2", 3),
@@ -334,8 +344,9 @@ def test_fullgrad_shares_out_the_whole_score() -> None:
     assert not any("add up" in warning for warning in found.provenance.warnings)
 
 
-def test_fullgrad_draws_the_pixels_and_the_biases_of_all_channels() -> None:
-    model = ag.wrap(DEEP, mean=tuple(CENTRE))
+@pytest.mark.parametrize("activation", [Relu(), Sigmoid()])  # a sigmoid says 0.5 to nothing, which is no bias
+def test_fullgrad_draws_the_pixels_and_the_biases_of_all_channels(activation: Any) -> None:
+    model = ag.wrap(double(deep_network(), relu1=activation), mean=tuple(CENTRE))
     parts = [(X - CENTRE) * ag.Saliency()(model, X, TARGETS).values]
     for layer in ("conv1", "conv2"):
         bias: Any = DEEP.layers[layer].bias  # type: ignore[union-attr]

@@ -41,7 +41,7 @@ class AblationCAM(LayerMaps, ImageByImage):
         live = np.flatnonzero(maps.any(axis=(0, 1)))
         falls = np.zeros(maps.shape[-1])
         falls[live] = one.score - self.scores(one, live)
-        weights = falls / (one.score or 1)
+        weights = falls / abs(one.score or 1)
         values = maps @ weights.astype(maps.dtype)
         return Attribution(self.brought_up(np, values[None], one.size)[0], np.array(one.score))
 
