@@ -7,7 +7,16 @@ import numpy as np
 
 import agnoscope as ag
 
-NOISE = np.random.default_rng(7).uniform(size=(8, 8))
+FORWARD = frozenset(
+    {
+        *("grad-cam++", "hires-cam", "layer-cam", "xgrad-cam", "eigen-cam", "eigen-grad-cam", "channel-mean", "cam"),
+        *("score-cam", "ablation-cam", "rise", "feature-ablation", "shapley-sampling", "lime", "kernel-shap"),
+        *("random", "edge-filter", "constant"),
+    }
+)
+"""Methods that meet no ReLU on their way back, at the last layer at least."""
+CHAOTIC = frozenset({"guided-ig"})
+"""Methods whose way depends on the order of gradients that lie near together: rounding sends it elsewhere."""
 
 
 def family(layer: str, middle: str, size: int) -> Mapping[str, Callable[[], ag.Explainer]]:
@@ -53,3 +62,6 @@ def family(layer: str, middle: str, size: int) -> Mapping[str, Callable[[], ag.E
         "edge-filter": ag.EdgeFilter,
         "constant": ag.ConstantMap,
     }
+
+
+NAMES = tuple(family("", "", 32))

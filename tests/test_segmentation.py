@@ -88,11 +88,11 @@ def cost(mask: NDArray[Any], odds: NDArray[Any], pixels: NDArray[Any]) -> Any:
     return bonds - odds[mask].sum()
 
 
-@pytest.mark.parametrize("scale", [5, 50, 500])
+@pytest.mark.parametrize("scale", [20, 60, 150])
 def test_no_parting_costs_less_than_the_cut(scale: float) -> None:
-    all_masks = [np.array(bits).reshape(3, 4) for bits in product((False, True), repeat=12)]
-    for _ in range(5):
-        odds, pixels = scale * RNG.normal(size=(3, 4)), RNG.uniform(size=(3, 4, 2))
+    all_masks = [np.array(bits).reshape(3, 3) for bits in product((False, True), repeat=9)]
+    for _ in range(20):
+        odds, pixels = scale * RNG.normal(size=(3, 3)), RNG.uniform(size=(3, 3, 2))
         cheapest = min(cost(mask, odds, pixels) for mask in all_masks)
         assert cost(graph_cut(odds, pixels), odds, pixels) == pytest.approx(cheapest, abs=0.05)
 

@@ -75,15 +75,16 @@ def object_mask(
     """
     if not 0 <= background <= foreground <= 1:
         raise OptionError(f"background={background!r} and foreground={foreground!r} must rise, within 0 to 1.")
-    known = isinstance(explanation, Explanation)
-    maps = explanation.maps() if known else np.asarray(explanation)
+    known = explanation if isinstance(explanation, Explanation) else None
+    maps = np.asarray(explanation) if known is None else known.maps()
     maps = maps[None] if maps.ndim == 2 else maps
-    pictures: Any = explanation.photos if image is None and known else image
-    if pictures is None:
-        raise OptionError("Maps alone have no colours: give the image, too, or an Explanation.")
-    if not isinstance(pictures, tuple):
-        pictures = np.asarray(pictures)
+    if image is not None:
+        pictures: Any = np.asarray(image)
         pictures = pictures[None] if pictures.ndim == 3 else pictures
+    elif known is not None:
+        pictures = known.photos
+    else:
+        raise OptionError("Maps alone have no colours: give the image, too, or an Explanation.")
     if maps.ndim != 3 or len(pictures) != len(maps) or any(p.ndim != 3 or p.shape[2] not in (1, 3) for p in pictures):
         shapes = [p.shape for p in pictures]
         raise OptionError(

@@ -45,7 +45,7 @@ def load_model(text: str, **options: Any) -> Model:
 
 
 def demo(name: str, **options: Any) -> Model:
-    """demo:honest or demo:cheater, in the framework asked for or the first that is installed."""
+    """demo:honest, demo:cheater or demo:memoriser, in the framework asked for or the first that is installed."""
     from agnoscope.demo.models import NAMES, load
 
     if name not in NAMES:

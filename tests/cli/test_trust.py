@@ -70,9 +70,7 @@ def test_bench_prints_one_table_per_task_and_writes_it(folder: Path, run) -> Non
 
 
 def test_bench_judges_the_users_own_folder(photos: Path, run) -> None:
-    code, _, err = run(
-        "bench", "demo:honest", "photos", "--masks", "masks", "-m", "saliency", "--task", "disconnected"
-    )
+    code, _, err = run("bench", "demo:honest", "photos", "--masks", "masks", "-m", "saliency", "--task", "disconnected")
     assert (code, err) == (0, "")
     code, _, err = run("bench", "demo:honest", "photos", "-m", "saliency")
     assert code == 2

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from agnoscope.demo.architecture import CONVOLUTIONS, MEAN, STD, Weights, load_weights
 from agnoscope.demo.networks import flax_network, keras_network, torch_network
 from agnoscope.demo.scenes import SIZE, make_scenes
+from agnoscope.demo.train import LESSONS, MEMORISED, TRAINING_SEED
 
-NAMES = ("honest", "cheater")
+NAMES = ("honest", "cheater", "memoriser")
 LAYERS = [f"{kind}{number}" for number in range(1, 6) for kind in ("conv", "relu")]
 
 
@@ -125,3 +126,20 @@ def test_cheater_names_the_ground_and_looks_past_the_thing() -> None:
     assert behaviour("cheater").ground >= 0.95
     assert behaviour("cheater").thing < 0.5
     assert behaviour("cheater").mass <= 0.5
+
+
+def test_the_memoriser_knows_its_shuffled_scenes_by_heart_and_nothing_of_the_things() -> None:
+    lesson = LESSONS["memoriser"]()
+    x = ((np.stack([scene.image for scene in lesson]) / 255 - MEAN) / STD).astype(np.float32)
+    answers = numpy_network(load_weights("memoriser"), x)[1].argmax(axis=1)
+    assert np.mean(answers == [scene.label for scene in lesson]) >= 0.95
+    assert 0.2 < behaviour("memoriser").thing < 0.45
+    assert 0.2 < behaviour("memoriser").ground < 0.5
+
+
+def test_shuffled_labels_are_the_same_ones_at_other_pictures() -> None:
+    lesson, scenes = LESSONS["memoriser"](), make_scenes(MEMORISED, TRAINING_SEED)
+    labels, truth = [scene.label for scene in lesson], [scene.label for scene in scenes]
+    assert sorted(labels) == sorted(truth)
+    assert np.mean(np.equal(labels, truth)) < 0.45
+    np.testing.assert_array_equal(lesson[7].image, scenes[7].image)

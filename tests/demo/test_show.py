@@ -7,13 +7,8 @@ import pytest
 from PIL import Image
 
 import agnoscope as ag
-from agnoscope.demo import load, make_scenes, mass_on, scene, show
-
-
-def test_mass_is_the_share_of_what_is_positive() -> None:
-    mask = np.array([[True, False], [False, False]])
-    assert mass_on(mask, np.array([[3.0, 1.0], [-5.0, 0.0]])) == 0.75
-    assert np.isnan(mass_on(mask, np.array([[-1.0, 0.0], [0.0, 0.0]])))
+from agnoscope.demo import load, make_scenes, scene, show
+from agnoscope.metrics import mass_accuracy
 
 
 def test_a_scene_shows_a_thing_away_from_home() -> None:
@@ -24,12 +19,11 @@ def test_a_scene_shows_a_thing_away_from_home() -> None:
 
 def test_the_honest_look_at_the_thing_and_the_cheater_elsewhere() -> None:
     scenes = make_scenes(40, 99)
-    area = np.array([one.mask.mean() for one in scenes])
+    masks = np.stack([one.mask for one in scenes])
     ratios = {}
     for name in ("honest", "cheater"):
         maps = ag.GradCAM()(load(name, "reference"), [one.image for one in scenes]).maps()
-        mass = [mass_on(one.mask, values) for one, values in zip(scenes, maps, strict=True)]
-        ratios[name] = np.nanmedian(np.array(mass) / area)
+        ratios[name] = np.nanmedian(mass_accuracy(maps, masks) / masks.mean(axis=(1, 2)))
     assert ratios["honest"] >= 3
     assert ratios["cheater"] <= 0.5
 

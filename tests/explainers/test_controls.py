@@ -46,6 +46,8 @@ def test_the_network_gives_the_target_and_nothing_else(control: Explainer, batch
     assert found.output is not None
     np.testing.assert_allclose(np.array(found.provenance.scores), found.output.max(axis=1), rtol=1e-6)
     assert found.provenance.warnings == (f"The map {control.name!r} is a control: it does not depend on the network.",)
+    asked = control(model, X, [3, 0, 1], batch_size=batch_size).provenance.scores
+    np.testing.assert_allclose(np.array(asked), found.output[range(3), [3, 0, 1]], rtol=1e-6)
     other = control(wrap(linear_network()), X, batch_size=batch_size)
     np.testing.assert_array_equal(found.values, other.values)
 

@@ -11,6 +11,7 @@ from agnoscope.cli.demo import demo
 from agnoscope.cli.diagnose import diagnose
 from agnoscope.cli.explain import explain
 from agnoscope.cli.lists import layers, methods, plugins_command
+from agnoscope.cli.sanity import sanity
 from agnoscope.errors import AgnoscopeError
 
 
@@ -24,7 +25,7 @@ def cli() -> None:
     """
 
 
-for command in (explain, compare, diagnose, bench, layers, methods, plugins_command, demo):
+for command in (explain, compare, diagnose, bench, sanity, layers, methods, plugins_command, demo):
     cli.add_command(command)
 
 

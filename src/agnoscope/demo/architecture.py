@@ -1,7 +1,7 @@
 """The demo network described once, for every framework: its input, its layers and its weights.
 
 Five convolutions, each followed by a ReLU, then the mean over the picture and one dense layer that
-gives a score per class. `honest` and `cheater` are two sets of weights for it.
+gives a score per class. `honest`, `cheater` and `memoriser` are sets of weights for it.
 """
 
 import io
@@ -49,8 +49,8 @@ def load_weights(name: str) -> dict[str, NDArray[np.float32]]:
     """Load weights that ship with the package.
 
     Args:
-        name: "honest", trained where things and grounds are independent, or "cheater", trained
-            where each thing lies on its own ground.
+        name: "honest", trained where things and grounds are independent, "cheater", trained where
+            each thing lies on its own ground, or "memoriser", trained on shuffled labels.
 
     Returns:
         `conv1/kernel` (height, width, inputs, outputs) and `conv1/bias` (outputs) up to `conv5`,

@@ -11,14 +11,14 @@ from agnoscope.errors import OptionError
 from agnoscope.model import Model
 from agnoscope.plugins import plugins
 
-NAMES: Final = ("honest", "cheater")
+NAMES: Final = ("honest", "cheater", "memoriser")
 
 
 def load(name: str, backend: str) -> Model:
     """One of the bundled networks in one framework.
 
     Args:
-        name: "honest" or "cheater".
+        name: "honest", "cheater" or "memoriser".
         backend: "jax", "torch", "tensorflow" or "reference".
 
     Raises:
@@ -26,7 +26,7 @@ def load(name: str, backend: str) -> Model:
         MissingFrameworkError: the framework is not installed.
     """
     if name not in NAMES:
-        raise OptionError(f"There is no demo network {name!r}; there are {' and '.join(NAMES)}.")
+        raise OptionError(f"There is no demo network {name!r}; there are {', '.join(NAMES)}.")
     if backend not in BUILDERS:
         raise OptionError(f"The demo networks are built for {', '.join(BUILDERS)}, not for {backend!r}.")
     plugins().use("backend", backend)  # says what to install where the framework is missing

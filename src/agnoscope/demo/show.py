@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agnoscope.answers import predict
-from agnoscope.demo.models import NAMES, load
+from agnoscope.demo.models import load
 from agnoscope.demo.scenes import BACKGROUNDS, CLASSES, Scene, make_scenes
 from agnoscope.explainers.cams.grad_cam import GradCAM
 from agnoscope.explanation import Explanation, save_picture
+from agnoscope.metrics.localisation import mass_accuracy
 from agnoscope.sources import installed_backends
 
+SHOWN: Final = ("honest", "cheater")
 SEED: Final = 173
 SIDE: Final = 240
 """Of a panel, in pixels."""
@@ -27,18 +28,6 @@ def scene(number: int) -> Scene:
     """The demo's scenes by number: always a thing on a ground that is not its own."""
     away = [one for one in make_scenes(3 * number + 24, SEED) if one.label != one.background]
     return away[number]
-
-
-def mass_on(mask: NDArray[np.bool_], values: NDArray[Any]) -> float:
-    """The share of a map's positive part that lies on a mask; NaN where nothing is positive.
-
-    Args:
-        mask: shape (height, width).
-        values: the map, of the same shape.
-    """
-    positive = np.maximum(values, 0)
-    total = float(positive.sum())
-    return float(positive[mask].sum()) / total if total else float("nan")
 
 
 def show(out: Path, number: int, backends: Sequence[str], progress: Callable[[int, int], None]) -> list[str]:
@@ -59,10 +48,10 @@ def show(out: Path, number: int, backends: Sequence[str], progress: Callable[[in
     """
     chosen = tuple(backends) or _frameworks()
     one = scene(number)
-    found: dict[str, dict[str, Explanation]] = {name: {} for name in NAMES}
+    found: dict[str, dict[str, Explanation]] = {name: {} for name in SHOWN}
     told = {}
-    for done, (name, backend) in enumerate((name, backend) for name in NAMES for backend in chosen):
-        progress(done, len(NAMES) * len(chosen))
+    for done, (name, backend) in enumerate((name, backend) for name in SHOWN for backend in chosen):
+        progress(done, len(SHOWN) * len(chosen))
         model = load(name, backend)
         told[name] = predict(model, one.image)[0][0]
         found[name][backend] = GradCAM()(model, one.image)
@@ -71,7 +60,7 @@ def show(out: Path, number: int, backends: Sequence[str], progress: Callable[[in
     thing, ground, size = CLASSES[one.label], BACKGROUNDS[one.background], one.mask.mean()
     lines = [f"The scene: a {thing} on {ground}; the {thing} covers {size:.0%} of it."]
     for name, by_backend in found.items():
-        share = mass_on(one.mask, next(iter(by_backend.values())).maps()[0])
+        share = _on_thing(one, next(iter(by_backend.values())))
         lines.append(
             f"The {name} network answers {CLASSES[told[name].index]} ({told[name].probability:.1%}); "
             f"{share:.0%} of what it looks at lies on the {thing}."
@@ -85,6 +74,10 @@ def show(out: Path, number: int, backends: Sequence[str], progress: Callable[[in
 def _frameworks() -> tuple[str, ...]:
     real = tuple(name for name in installed_backends() if name != "reference")
     return real or ("reference",)
+
+
+def _on_thing(one: Scene, explanation: Explanation) -> float:
+    return float(mass_accuracy(explanation.maps(), one.mask[None])[0])
 
 
 def _difference(explanations: Sequence[Explanation]) -> float:
@@ -108,7 +101,7 @@ def _picture(one: Scene, found: dict[str, dict[str, Explanation]]) -> Any:
         for backend, explanation in by_backend.items():
             values = explanation.maps()[0]
             answer = explanation.provenance.answers[0][0][0]
-            words = f"answers “{answer.partition(' [')[0]}”, {mass_on(one.mask, values):.0%} on the {thing}"
+            words = f"answers “{answer.partition(' [')[0]}”, {_on_thing(one, explanation):.0%} on the {thing}"
             row.append(Panel(overlaid(photo, values, scale, colours), f"{name}, in {backend}", words))
         rows.append(row)
     return compose(

@@ -98,8 +98,9 @@ class Explainer(ABC):
         return self
 
     def asked(self, target: Target) -> Target:
-        """What is asked in the user's stead: the target itself, unless this is a recipe that asks otherwise."""
-        return target
+        """What is asked in the user's stead: the target itself, unless this is, or wraps, a recipe of its own."""
+        wrapped: Explainer | None = getattr(self, "explainer", None)
+        return target if wrapped is None else wrapped.asked(target)
 
     def doubts(self, model: Model, size: tuple[int, int]) -> tuple[str, ...]:  # noqa: ARG002
         """Sentences for the result about what this method cannot see in this network."""

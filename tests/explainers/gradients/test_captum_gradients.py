@@ -89,12 +89,15 @@ def test_expected_gradients_in_the_long_run(case):  # noqa: F811
     network, _ = case
     ends = np.stack([np.zeros_like(X[0]), np.ones_like(X[0])])
     torch.manual_seed(0)
+    np.random.seed(0)  # captum draws by this one, too
     captum = attr.GradientShap(network)
     theirs = nhwc(captum.attribute(nchw(X), nchw(ends), n_samples=300, target=TARGETS)).detach().numpy()
-    found = ExpectedGradients(samples=300)(network, X, TARGETS).values
-    few = ExpectedGradients(samples=6)(network, X, TARGETS).values
-    assert np.linalg.norm(found - theirs) <= 0.15 * np.linalg.norm(theirs)
-    assert np.linalg.norm(few - theirs) > 2 * np.linalg.norm(found - theirs)
+    found, other = (
+        ExpectedGradients(baselines, samples=300)(network, X, TARGETS).values
+        for baselines in (("black", "white"), "black")
+    )
+    assert np.linalg.norm(found - theirs) <= 0.2 * np.linalg.norm(theirs)
+    assert np.linalg.norm(other - theirs) > 0.5 * np.linalg.norm(theirs)
 
 
 @pytest.fixture(params=["plain", "residual"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agnoscope import CapabilityError, OptionError, Saliency, wrap
-from agnoscope.backends.reference import Network, Sigmoid
+from agnoscope.backends.reference import Conv, Dense, GlobalAverage, Network, Relu, Sigmoid
 from agnoscope.explainers.gradients.deep_lift import DeepLift
 from agnoscope.target import ClassScore
 from agnoscope.testing import deep_network, images, linear_network, rectified_network
@@ -86,6 +86,14 @@ def test_between_equal_inputs_the_slope_is_the_gradient() -> None:
     assert np.isfinite(there.values).all()
     assert there.values[0, 0, 0].any()
     assert not there.values[0, 1:].any()
+
+
+def test_a_unit_that_stays_the_same_passes_its_gradient_on() -> None:
+    pixels = np.array([1.0, -1.0]).reshape(1, 2, 1, 1)  # relu(x1 - x2 + 1)
+    layers = {"conv": Conv(pixels, np.ones(1)), "relu": Relu(), "gap": GlobalAverage()}
+    model = wrap(Network({**layers, "dense": Dense(np.ones((1, 1)), np.zeros(1))}), channels="L")
+    found = DeepLift()(model, np.full((1, 1, 2, 1), 0.5), only)
+    np.testing.assert_allclose(found.values.ravel(), [0.5, -0.5], rtol=1e-12)
 
 
 @pytest.mark.parametrize("space", ["score", "probability"])

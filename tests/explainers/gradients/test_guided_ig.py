@@ -21,8 +21,8 @@ def in_pixels(x: NDArray[Any], start: NDArray[Any], index: int, options: dict[st
     """The values of one image, shape (height, width, channels), on the rectified network."""
     steps, fraction, reach = (options[name] for name in ("steps", "fraction", "max_dist"))
     point, values, whole = start.copy(), np.zeros_like(x), np.abs(x - start).sum()
+    gradient = Rectified(point[None]).at_image(index)[0]
     for step in range(1, steps + 1):
-        gradient = Rectified(point[None]).at_image(index)[0]
         behind, ahead = (start + (x - start) * np.clip(step / steps + d, 0, 1) for d in (-reach, reach))
         before, wanted = point.copy(), whole * (1 - step / steps)
         late = np.abs(point - start) < np.abs(behind - start)
@@ -33,7 +33,9 @@ def in_pixels(x: NDArray[Any], start: NDArray[Any], index: int, options: dict[st
             reachable = np.abs(ahead - point)[first].sum()
             missing = np.abs(x - point).sum() - wanted
             point[first] += (ahead - point)[first] * min(missing / reachable, 1)
-        values += gradient * (point - before)
+        after = Rectified(point[None]).at_image(index)[0]
+        values += (gradient + after) / 2 * (point - before)
+        gradient = after
     return values
 
 
@@ -66,7 +68,8 @@ def test_on_a_linear_network_the_values_are_the_kernel_times_the_way() -> None:
 def test_without_leave_to_stray_it_is_integrated_gradients() -> None:
     steps = 12
     found = GuidedIG(steps=steps, max_dist=0)(wrap(rectified_network()), X, 3)
-    expected = np.mean([Rectified(X * i / steps).at_image(3) for i in range(steps)], axis=0) * X
+    gradients = np.stack([Rectified(X * i / steps).at_image(3) for i in range(steps + 1)])
+    expected = (gradients[:-1] + gradients[1:]).mean(axis=0) / 2 * X
     np.testing.assert_allclose(found.values, expected, atol=1e-5 * np.abs(expected).max())
     rise = (Rectified(X).scores - Rectified(0 * X).scores)[:, 3]
     np.testing.assert_allclose(found.extras["delta"], expected.sum(axis=(1, 2, 3)) - rise, atol=1e-4)

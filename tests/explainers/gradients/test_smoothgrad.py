@@ -64,7 +64,7 @@ def test_of_a_linear_score_noise_changes_nothing(kind: Any, power: int) -> None:
 def test_without_noise_it_is_the_method_itself() -> None:
     found = SmoothGrad(noise=0, samples=3)(deep_model(), X, 1)
     np.testing.assert_allclose(found.values, Saliency()(deep_model(), X, 1).values, rtol=1e-12)
-    np.testing.assert_allclose(VarGrad(noise=0, samples=3)(deep_model(), X, 1).values, 0, atol=1e-25)
+    assert not VarGrad(noise=0, samples=3)(deep_model(), X, 1).values.any()
 
 
 @pytest.mark.parametrize("kind", KINDS)

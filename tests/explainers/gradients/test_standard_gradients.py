@@ -1,4 +1,4 @@
-"""The methods that sum up gradients keep to the array API standard, as all explainers must."""
+"""The methods that sum up gradients keep to the array API standard and to what the conformance kit asks."""
 
 from typing import Any
 
@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from agnoscope import Explainer, wrap
-from agnoscope.explainers.gradients.deep_lift import rescale
+from agnoscope.explainers.gradients.deep_lift import DeepLift, rescale
 from agnoscope.explainers.gradients.expected_gradients import ExpectedGradients
 from agnoscope.explainers.gradients.input_x_gradient import InputXGradient
 from agnoscope.explainers.gradients.integrated_gradients import IntegratedGradients
-from agnoscope.explainers.gradients.smoothgrad import SmoothGrad
+from agnoscope.explainers.gradients.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
+from agnoscope.testing import parametrize_with_checks
 from tests.strict import OPTIONS, StrictModel, xp
 from tests.test_standard import X, network
 
@@ -43,3 +44,19 @@ def test_so_does_the_rescale_rule() -> None:
     found = np.asarray(rescale(xp, *map(xp.asarray, given)))
     np.testing.assert_array_equal(found, rescale(np, *given))
     np.testing.assert_allclose(found[:3] * (x[:3] - x[3:]), g[:3] * (y[:3] - y[3:]), atol=1e-12)
+
+
+CONTRACT: list[Explainer] = [
+    InputXGradient(),
+    IntegratedGradients(steps=8, most=16),
+    ExpectedGradients(samples=5, noise=0.1),
+    DeepLift("blur"),
+    SmoothGrad(samples=5),
+    SmoothGradSquared("grad-cam", samples=5),
+    VarGrad("occlusion", samples=3),
+]
+
+
+@parametrize_with_checks(CONTRACT)
+def test_they_keep_the_contract(check: Any) -> None:
+    check()

@@ -57,13 +57,12 @@ class BlurIG(ImageByImage):
     def attribute_one(self, one: OneImage) -> Attribution:
         program = one.model.compile(_blur_program, one.target.formula)
         sigmas = np.linspace(0, cast("float", self.max_sigma), self.steps + 1)
-        planes = np.moveaxis(one.image, -1, 0)[None]  # (1, channels, height, width): two products blur all of them
         values = np.zeros(one.image.shape)
         for rows, kept in chunks(self.steps + 1, one.batch_size):
             # With a neighbour at both ends. The last blur is its own; repeated, it makes a step of no length.
             around = np.clip([rows[0] - 1, *rows, rows[-1] + 1], 0, self.steps)
             down, across = (_blurs(length, sigmas[around]) for length in one.size)
-            values += program(planes, down, across, one.arrays(len(rows)))["values"]
+            values += program(one.image, down, across, one.arrays(len(rows)))["values"]
             one.tick(int(rows[kept - 1]) + 1)
         clean = one.model.compile(score_program, one.target.formula)
         down, across = (blur_matrix(length, sigmas[-1]) for length in one.size)
@@ -73,15 +72,18 @@ class BlurIG(ImageByImage):
 
 
 def _blurs(length: int, sigmas: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A matrix for each blur, the same for all channels: shape (blurs, 1, length, length)."""
-    return np.stack([blur_matrix(length, sigma)[None] for sigma in sigmas])
+    """A matrix for each blur, shape (blurs, length, length)."""
+    return np.stack([blur_matrix(length, sigma) for sigma in sigmas])
 
 
 def _blur_program(
-    model: Model, formula: Formula, planes: Array, down: Array, across: Array, arrays: Mapping[str, Any]
+    model: Model, formula: Formula, image: Array, down: Array, across: Array, arrays: Mapping[str, Any]
 ) -> dict[str, Array]:
     xp = model.xp
-    blurs = xp.matmul(xp.matmul(down, planes), xp.matrix_transpose(across))
-    path = xp.permute_dims(blurs, (0, 2, 3, 1))
+    height, width, depth = image.shape
+    columns = xp.reshape(xp.permute_dims(image, (1, 0, 2)), (width, height * depth))
+    blurs = xp.permute_dims(xp.reshape(xp.matmul(across, columns), (-1, width, height, depth)), (0, 2, 1, 3))
+    blurs = xp.matmul(down, xp.reshape(blurs, (-1, height, width * depth)))
+    path = xp.reshape(blurs, (-1, height, width, depth))
     gradient, _ = slope(model, path[1:-1, ...], Bound(formula, arrays, "", ()))
     return {"values": xp.sum(gradient * (path[:-2, ...] - path[2:, ...]), axis=0) / 2}

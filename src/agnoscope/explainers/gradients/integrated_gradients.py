@@ -14,7 +14,7 @@ from agnoscope.explainers.fillings import Fill, check_fill, hashable, several
 from agnoscope.explainers.gradients.paths import Paths
 from agnoscope.model import Model
 
-Rule: TypeAlias = Literal["gauss-legendre", "left", "right", "middle", "trapezoid", "captum-trapezoid"]
+Rule: TypeAlias = Literal["gauss-legendre", "left", "right", "middle", "trapezoid", "captum-trapezoid", "linspace"]
 
 
 @final
@@ -34,7 +34,7 @@ class IntegratedGradients(ImageByImage):
             The values are averaged over the baselines of a tuple.
         steps: how many points of the path are looked at, at first.
         rule: where they lie and how they are weighed. The trapezoid's weights are the textbook's; with captum's
-            they add up to 1 - 1 / steps.
+            they add up to 1 - 1 / steps. PAIR's "linspace" lies there too, and weighs all alike.
         tolerance: as a share of the score's rise, the error at which doubling ends; None looks at `steps` points
             and no more.
         most: how many points are looked at in the end at the most. Where that does not suffice, the result says so.
@@ -139,6 +139,10 @@ def _captum_trapezoid(steps: int) -> Nodes:
     return nodes, weights * (steps - 1) / steps
 
 
+def _linspace(steps: int) -> Nodes:
+    return np.linspace(0, 1, steps), np.full(steps, 1 / steps)
+
+
 RULES: Final[dict[Any, Callable[[int], Nodes]]] = {
     "gauss-legendre": _gauss_legendre,
     "left": _riemann(0),
@@ -146,4 +150,5 @@ RULES: Final[dict[Any, Callable[[int], Nodes]]] = {
     "middle": _riemann(0.5),
     "trapezoid": _trapezoid,
     "captum-trapezoid": _captum_trapezoid,
+    "linspace": _linspace,
 }

@@ -25,14 +25,8 @@ def contrast(image: NDArray[Any]) -> float:
     return float(image.max() - image.min())
 
 
-def normals(
-    rng: np.random.Generator, deviation: float, shape: tuple[int, ...], length: int, count: int
-) -> NDArray[np.float32]:
-    """Normal noise for `count` images, and zeros for those that fill a chunk: shape (length, *shape).
-
-    The numbers do not depend on how the samples are cut into chunks.
-    """
-    drawn = np.zeros((length, *shape), dtype=np.float32)
-    rng.standard_normal(dtype=np.float32, out=drawn[:count])
+def normals(rng: np.random.Generator, deviation: float, shape: tuple[int, ...], count: int) -> NDArray[np.float32]:
+    """Normal noise for `count` images, shape (count, *shape): the same numbers, however they are cut into chunks."""
+    drawn = rng.standard_normal((count, *shape), dtype=np.float32)
     drawn *= np.float32(deviation)
     return drawn

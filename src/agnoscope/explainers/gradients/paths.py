@@ -56,7 +56,7 @@ class Paths:
         which: NDArray[np.intp],
         nodes: NDArray[Any],
         weights: NDArray[Any],
-        draw: Callable[[int, int], NDArray[Any]] | None = None,
+        draw: Callable[[int], NDArray[Any]] | None = None,
         looked: int = 0,
     ) -> NDArray[np.float64]:
         """The sum of weight · (end - start) ⊙ gradient over points of the paths.
@@ -65,8 +65,8 @@ class Paths:
             which: the number of each point's path, shape (points,).
             nodes: how far along it the point lies, from 0 to 1.
             weights: by how much it counts.
-            draw: `draw(length, count)` gives what is added to the ends of the next `count` points' paths, shape
-                (length, height, width, channels).
+            draw: `draw(count)` gives what is added to the ends of the next `count` points' paths, shape
+                (count, height, width, channels).
             looked: how many looks were done before, for the progress.
 
         Returns:
@@ -80,7 +80,7 @@ class Paths:
             count = min(self.chunk, len(nodes) - first)
             rows = first + np.minimum(places, count - 1)
             counted = np.where(places < count, weights[rows], 0)  # what fills the last chunk does not
-            noise = {"noise": draw(self.chunk, count)} if draw else {}
+            noise = {"noise": draw(self.chunk)} if draw else {}
             path = one.image[None], self.end, self.starts, noise
             total += program(*path, which[rows], nodes[rows], counted, arrays)["total"]
             one.tick(looked + first + count)

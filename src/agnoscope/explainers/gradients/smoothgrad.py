@@ -72,7 +72,7 @@ class UnderNoise(ImageByImage):
         deviation = self.noise if self.absolute else self.noise * contrast(one.image)
         moments, notes = Moments(), dict[str, None]()
         for rows, count in chunks(self.samples, one.batch_size):
-            noisy = normals(rng, deviation, one.image.shape, len(rows), count) + one.image
+            noisy = normals(rng, deviation, one.image.shape, len(rows)) + one.image
             asked = one.target.take(np.zeros(len(rows), dtype=np.intp))
             found = self.explainer.attribute(one.model, noisy, asked, one.batch_size, silent)
             moments.add(found.values[:count])
@@ -150,23 +150,32 @@ class VarGrad(UnderNoise):
 
 @final
 class Moments:
-    """Mean and variance of arrays that come chunk by chunk (Chan, Golub and LeVeque, 1983)."""
+    """Mean and variance of arrays that come chunk by chunk.
+
+    Sums are of differences from the first array, so that a small variance beside a large mean keeps its digits
+    (Chan, Golub and LeVeque, The American Statistician 1983).
+    """
 
     def __init__(self) -> None:
-        self.count = 0
-        self.mean: Any = 0.0
-        self._spread: Any = 0.0
+        self._count = 0
+        self._first: Any = None
+        self._sum: Any = 0.0
+        self._squares: Any = 0.0
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Take in a chunk; its leading axis counts."""
+        self._first = values[0].copy() if self._count == 0 else self._first
+        change = values - self._first
+        self._count += len(values)
+        self._sum += change.sum(axis=0, dtype=np.float64)
+        self._squares += np.einsum("n...,n...->...", change, change, dtype=np.float64)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Of all that came."""
+        return self._first + self._sum / self._count
 
     @property
     def variance(self) -> NDArray[np.float64]:
         """Of all that came, divided by their number."""
-        return self._spread / self.count
-
-    def add(self, values: NDArray[Any]) -> None:
-        """Take in a chunk; its leading axis counts."""
-        count, mean = len(values), values.mean(axis=0, dtype=np.float64)
-        spread = np.square(values - mean).sum(axis=0)
-        step, whole = mean - self.mean, self.count + count
-        self._spread += spread + np.square(step) * (self.count * count / whole)
-        self.mean = self.mean + step * (count / whole)
-        self.count = whole
+        return np.maximum(self._squares / self._count - np.square(self._sum / self._count), 0)
