@@ -16,7 +16,7 @@ from tests.backends import test_conformance as others
 
 X = images(1)
 CALLS = 1000
-SLOPE = 10_000
+SLOPE = 1500
 """Bytes that a call may leave at the most; caches and allocators settle in the calls before."""
 
 

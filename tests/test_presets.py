@@ -40,7 +40,7 @@ def with_softmax() -> ag.Model:
         ("min-max", MAP, [[[0, 0.25], [0.5, 1]]]),
         ("min-max 1e-7", 1e-7 * MAP, [[[0, 0.2], [0.4, 0.8]]]),
         ("share of the maximum", MAP, [[[-1 / 3, 0], [1 / 3, 1]]]),
-        ("share of the maximum", -1 - MAP, [[[0, 0], [0, 0]]]),
+        ("share of the maximum", -2 - MAP, [[[0, 0], [0, 0]]]),
         ("min-max", np.ones((1, 2, 2)), [[[0, 0], [0, 0]]]),
         ("resize corners", MAP, [[[-1, -0.5, 0], [0, 0.75, 1.5], [1, 2, 3]]]),
         ("resize nearest", MAP, [[[-1, -1, 0], [-1, -1, 0], [1, 1, 3]]]),
@@ -205,13 +205,13 @@ def test_abilities_that_lack_are_asked_for_under_the_presets_name() -> None:
 
 
 def test_pairs_path_has_both_ends_and_equal_weights() -> None:
-    def square(run: Any) -> Any:
-        return run["scores"][:, 0] ** 2 / 2
+    def cube(run: Any) -> Any:
+        return run["scores"][:, 0] ** 3 / 3
 
-    found = ag.preset("pair:integrated-gradients")(linear_model(), X, square)
+    found = ag.preset("pair:integrated-gradients")(linear_model(), X, cube)
     weights, bias = linear_weights()[1], double_bias()
-    points = [bias + share * (X * weights).sum(axis=(1, 2, 3)) for share in np.linspace(0, 1, 25)]
-    np.testing.assert_allclose(found.values, X * weights * np.mean(points, axis=0)[:, None, None, None], rtol=1e-10)
+    slopes = [(bias + share * (X * weights).sum(axis=(1, 2, 3))) ** 2 for share in np.linspace(0, 1, 25)]
+    np.testing.assert_allclose(found.values, X * weights * np.mean(slopes, axis=0)[:, None, None, None], rtol=1e-10)
 
 
 def double_bias() -> float:

@@ -5,7 +5,6 @@ from typing import Final
 
 from agnoscope.plugins import BackendSpec, ExplainerSpec, RendererSpec, SourceSpec, hookimpl
 
-
 METHODS: Final = {
     # Gradients with respect to the image or to a layer.
     "blur-ig": "gradients.blur_ig:BlurIG",

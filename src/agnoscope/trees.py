@@ -1,7 +1,10 @@
 """Trees: arrays in dictionaries, nested at will. What programs take and return."""
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any
+
+import numpy as np
 
 
 def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
@@ -14,3 +17,13 @@ def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
 def leaves(tree: Any) -> list[Any]:
     """The leaves, in the order in which `mapped` meets them."""
     return [leaf for branch in tree.values() for leaf in leaves(branch)] if isinstance(tree, Mapping) else [tree]
+
+
+def for_json(tree: Any) -> Any:
+    """A record as JSON can hold it: NumPy's numbers as Python's, and None for what is not finite."""
+    if isinstance(tree, Mapping):
+        return {key: for_json(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [for_json(item) for item in tree]
+    value = tree.item() if isinstance(tree, np.generic) else tree
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -30,6 +30,7 @@ from agnoscope.metrics.similarity import spearman
 from agnoscope.metrics.statistics import Summary, summary
 from agnoscope.model import Model
 from agnoscope.target import ClassScore
+from agnoscope.trees import for_json
 
 ORACLE: Final = "the mask itself"
 CONTROLS: Final[Mapping[str, Explainer]] = MappingProxyType(
@@ -93,7 +94,8 @@ def _max_sensitivity(found: Explained) -> NDArray[np.float64]:
     def explain(images: NDArray[Any]) -> NDArray[Any]:
         return maps_of(explainer, task, images).maps()
 
-    return max_sensitivity(explain, task.images, found.maps, radius=0.02 * (bounds[1] - bounds[0]), bounds=bounds, samples=4)  # fmt: skip  # noqa: E501
+    radius = 0.02 * (bounds[1] - bounds[0])
+    return max_sensitivity(explain, task.images, found.maps, radius=radius, bounds=bounds, samples=4)
 
 
 def _randomisation(found: Explained) -> NDArray[np.float64]:
@@ -171,7 +173,7 @@ class Table:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; what is not defined is None."""
-        return {"record": dict(self.record), "rows": [_finite(asdict(row)) for row in self.rows]}
+        return {"record": dict(self.record), "rows": [for_json(asdict(row)) for row in self.rows]}
 
     def to_csv(self) -> str:
         """One line per task, method and metric, with a header."""
@@ -181,7 +183,8 @@ class Table:
         for row in self.rows:
             for name, s in row.metrics.items():
                 numbers = ("" if number != number else f"{number:.6g}" for number in (s.mean, s.low, s.high))
-                writer.writerow((row.task, row.method, int(row.control), name, *numbers, s.n, s.undefined, f"{row.seconds:.4g}"))  # fmt: skip  # noqa: E501
+                counts = (s.n, s.undefined, f"{row.seconds:.4g}")
+                writer.writerow((row.task, row.method, int(row.control), name, *numbers, *counts))
         return text.getvalue()
 
 
@@ -256,9 +259,3 @@ def _judged(
     except AgnoscopeError as error:
         return Row(task.name, len(task), task.drawn, name, control, failure=str(error)), None
     return Row(task.name, len(task), task.drawn, name, control, values, seconds), found
-
-
-def _finite(tree: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _finite(value) for key, value in tree.items()}
-    return None if isinstance(tree, float) and not np.isfinite(tree) else tree

@@ -6,7 +6,6 @@ background is replaced by that of other pictures. A class whose answers need the
 leans on the background; a sign test over its pictures says how sure that is.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeAlias, final
 
@@ -23,6 +22,7 @@ from agnoscope.metrics.localisation import mass_accuracy
 from agnoscope.metrics.statistics import Summary, summary
 from agnoscope.model import Model
 from agnoscope.target import ClassScore
+from agnoscope.trees import for_json
 
 Verdict: TypeAlias = Literal["leans on the background", "looks at the object", "undecided"]
 SURE: Final = 0.95
@@ -126,7 +126,7 @@ class Diagnosis:
             "pictures": pictures,
             "left out": dict(self.cases.left_out),
         }
-        plain: dict[str, Any] = _plain(found)
+        plain: dict[str, Any] = for_json(found)
         return plain
 
 
@@ -235,13 +235,3 @@ def _finding(
         sure,
         verdict,
     )
-
-
-def _plain(tree: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _plain(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_plain(item) for item in tree]
-    if isinstance(tree, np.generic):
-        tree = tree.item()
-    return None if isinstance(tree, float) and not np.isfinite(tree) else tree

@@ -27,6 +27,7 @@ from agnoscope.explanation import Explanation
 from agnoscope.metrics.randomisation import Similarity, label_randomisation, parameter_randomisation
 from agnoscope.metrics.statistics import Summary, summary
 from agnoscope.model import Model
+from agnoscope.trees import for_json
 
 Verdict: TypeAlias = Literal["depends on the weights", "depends on the labels", "does not", "undecided", "not tested"]
 ALIKE: Final = 0.5
@@ -103,7 +104,7 @@ class Sanity:
     def to_dict(self) -> dict[str, Any]:
         """All numbers, ready for JSON; those that are not defined are None."""
         rows = [{**asdict(row), "on_weights": row.on_weights, "on_labels": row.on_labels} for row in self.rows]
-        found: dict[str, Any] = _finite({"images": self.images, "record": dict(self.record), "rows": rows})
+        found: dict[str, Any] = for_json({"images": self.images, "record": dict(self.record), "rows": rows})
         return found
 
 
@@ -178,11 +179,3 @@ def _verdict(found: Alikeness | None, changed: Verdict) -> Verdict:
     if found.rank.n < ENOUGH or found.rank.low <= ALIKE <= found.rank.high:
         return "undecided"
     return changed if found.rank.high < ALIKE else "does not"
-
-
-def _finite(tree: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _finite(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_finite(item) for item in tree]
-    return None if isinstance(tree, float) and not np.isfinite(tree) else tree

@@ -113,8 +113,8 @@ def grid_task(model: Model, cases: Cases, count: int = 100, seed: int = 0) -> Ta
         others = rng.choice(sure[answers[sure] != answers[asked]], 3)
         place = int(rng.integers(4))
         four = np.insert(others, place, asked)
-        mosaic = np.block([[[cases.images[four[0]]], [cases.images[four[1]]]], [[cases.images[four[2]]], [cases.images[four[3]]]]])  # fmt: skip  # noqa: E501
-        images.append(mosaic)
+        upper, lower = (np.concatenate(cases.images[pair], axis=1) for pair in (four[:2], four[2:]))
+        images.append(np.concatenate([upper, lower]))
         targets.append(answers[asked])
         masks.append(_quarter(place, (2 * height, 2 * width)))
     pictures, where = np.stack(images), np.stack(masks)
@@ -140,7 +140,8 @@ def disconnected_task(count: int = 50, seed: int = 0) -> Task:
     rng = np.random.default_rng(seed)
     side = 64
     images = rng.uniform(size=(count, side, side, 3)).astype(np.float32)
-    model = wrap(disconnected_network(rng), input_size=side, labels=("upper left", "upper right", "lower left", "lower right"))  # fmt: skip  # noqa: E501
+    labels = ("upper left", "upper right", "lower left", "lower right")
+    model = wrap(disconnected_network(rng), input_size=side, labels=labels)
     targets = rng.integers(4, size=count)
     masks = np.stack([_quarter(int(target), (side, side)) for target in targets])
     about = "Each score sees one quarter of the image; what lies elsewhere is provably wrong."

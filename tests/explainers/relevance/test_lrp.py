@@ -84,7 +84,8 @@ def test_the_image_is_what_the_network_receives() -> None:
 
 
 def test_it_keeps_to_the_array_standard() -> None:
-    found, oracle = (LRP(0.1)(model, X, 1).values for model in (StrictModel(double(deep_network())), wrap(double(deep_network()), **OPTIONS)))  # fmt: skip  # noqa: E501
+    network = double(deep_network())
+    found, oracle = (LRP(0.1)(model, X, 1).values for model in (StrictModel(network), wrap(network, **OPTIONS)))
     np.testing.assert_allclose(found, oracle, rtol=1e-5, atol=1e-6 * np.abs(oracle).max())
 
 
