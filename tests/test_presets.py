@@ -14,7 +14,7 @@ from agnoscope.explainers.finished import STEPS
 from agnoscope.plugins import plugins
 from agnoscope.presets import PRESETS
 from agnoscope.resizing import RULES
-from agnoscope.testing import deep_network, images
+from agnoscope.testing import deep_network, images, linear_network
 from tests.explainers.gradients.closed_forms import TARGETS, X, double, linear_model, linear_weights
 
 SIZE = X.shape[1:3]
@@ -216,6 +216,4 @@ def test_pairs_path_has_both_ends_and_equal_weights() -> None:
 
 def double_bias() -> float:
     """The bias of the linear network's class 0, which is the second of `TARGETS`."""
-    from agnoscope.testing import linear_network
-
     return float(linear_network().layers["conv"].bias[0])

@@ -36,7 +36,7 @@ WORTHWHILE: Final = 1.3
 TOLERANCE: Final = {"float32": 1e-5, "float64": 1e-9}
 """How much a score may differ from that of a full run, relative to the largest of them."""
 
-ROUNDING: Final = 32
+ROUNDING: Final = 64
 """Roundings of a score by which two ways to compute it may differ, where hiding changes it by less than that."""
 
 COPY: Final = 16.0
