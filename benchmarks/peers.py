@@ -94,7 +94,7 @@ def compared(name: str, theirs: Array, dtype: str) -> tuple[float, str]:
 
 def explained(name: str) -> Array:
     """Our values of the preset, on the network that its library explains."""
-    options = {"layer": "last"} if name.endswith("-cam") else OPTIONS.get(name, {})
+    options = {"layer": "last"} if name.endswith(("-cam", "-cam++")) else OPTIONS.get(name, {})
     explainer, keras = ag.preset(name, **options), name.startswith(("tf-keras-vis:", "xplique:"))
     model = ag.wrap(keras_network() if keras else torch_network(), bounds=(-1, 1))
     return explainer(model, IMAGE[None].astype("float32" if keras else "float64"), TARGET).values[0]
@@ -190,6 +190,7 @@ def captum() -> Mapping[str, Peer]:
         "guided-backprop": plain(attr.GuidedBackprop(network)),
         "deconvnet": plain(attr.Deconvolution(network)),
         "grad-cam": lambda: attr.LayerGradCam(network, last).attribute(x, TARGET).detach().numpy()[0, 0],
+        "guided-grad-cam": plain(attr.GuidedGradCam(network, last)),
         "occlusion": spread(attr.Occlusion(network), sliding_window_shapes=(3, 6, 5)),
         "feature-ablation": spread(attr.FeatureAblation(network), feature_mask=mask),
         "shapley-sampling": shapley_sampling,
@@ -225,6 +226,7 @@ def pytorch_grad_cam() -> Mapping[str, Peer]:
         return run
 
     kinds = {"grad-cam": "GradCAM", "hires-cam": "HiResCAM", "layer-cam": "LayerCAM", "xgrad-cam": "XGradCAM"}
+    kinds |= {"grad-cam++": "GradCAMPlusPlus", "score-cam": "ScoreCAM"}
     kinds |= {"ablation-cam": "AblationCAM", "full-grad": "FullGrad"}
     guided = peer.GuidedBackpropReLUModel(deepcopy(network))  # all of whose ReLUs it replaces, for good
     return {

@@ -78,6 +78,12 @@ def test_grad_cam(case):  # noqa: F811
     agree(ours("grad-cam", network, layer=layer), found[:, 0])
 
 
+def test_guided_grad_cam(case):  # noqa: F811
+    network, layer = case
+    found = theirs(attr.GuidedGradCam(network, network.get_submodule(layer)))
+    agree(ours("guided-grad-cam", network, layer=layer), found)
+
+
 def test_occlusion(case):  # noqa: F811
     found = theirs(attr.Occlusion(case[0]), sliding_window_shapes=(3, 6, 5))
     agree(ours("occlusion", case[0], window=(6, 5)), found[..., 0])
@@ -99,5 +105,13 @@ def test_shapley_sampling(case):  # noqa: F811
 
 def test_every_preset_of_captum_is_compared():
     compared = {"saliency", "input-x-gradient", "guided-backprop", "deconvnet", "integrated-gradients", "deep-lift"}
-    compared |= {"smoothgrad", "gradient-shap", "grad-cam", "occlusion", "feature-ablation", "shapley-sampling"}
+    compared |= {
+        "smoothgrad",
+        "gradient-shap",
+        "grad-cam",
+        "guided-grad-cam",
+        "occlusion",
+        "feature-ablation",
+        "shapley-sampling",
+    }
     assert {name.partition(":")[2] for name in PRESETS if name.startswith("captum:")} == compared

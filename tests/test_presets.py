@@ -217,3 +217,37 @@ def test_pairs_path_has_both_ends_and_equal_weights() -> None:
 def double_bias() -> float:
     """The bias of the linear network's class 0, which is the second of `TARGETS`."""
     return float(linear_network().layers["conv"].bias[0])
+
+
+def test_the_guard_of_grad_cam_plus_plus_stands_in_the_denominator() -> None:
+    model = deep_model()
+    maps = model.compile(lambda model, _, images: model.run(images, ("relu2",)), None)(X)["relu2"]
+    slopes = double(deep_network()).layers["dense"].kernel[:, 1] / np.prod(SIZE)
+    for guard in (0.0, 1e-6, 1e-2):
+        alpha = slopes**2 / (2 * slopes**2 + maps.sum(axis=(1, 2)) * slopes**3 + guard)
+        expected = np.einsum("nhwk,nk->nhw", maps, np.prod(SIZE) * alpha * np.maximum(slopes, 0))
+        np.testing.assert_allclose(ag.GradCAMPlusPlus("relu2", guard=guard)(model, X, 1).values, expected, rtol=1e-10)
+
+
+def test_the_guard_of_full_grad_stands_in_every_range() -> None:
+    model = linear_model()
+    part = np.abs(X * linear_weights())
+    low, high = (f(part, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
+    expected = ((part - low) / (high - low + 0.5)).sum(axis=-1)
+    np.testing.assert_allclose(ag.FullGrad(guard=0.5)(model, X, TARGETS).values, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("explainer", [ag.GuidedGradCAM(enlarge="cubic"), ag.ScoreCAM(enlarge="cubic")], ids=repr)
+def test_a_rule_that_there_is_not_is_refused(explainer: ag.Explainer) -> None:
+    with pytest.raises(
+        ag.OptionError, match="enlarge='cubic' is unknown: use 'linear', 'corners', 'mirrored', 'nearest'"
+    ):
+        explainer(deep_model(), X)
+
+
+def test_the_rule_of_score_cams_masks_tells_only_where_there_is_something_to_enlarge() -> None:
+    small = Network({**double(deep_network()).layers, "conv1": _with_stride(2)})
+    linear, corners = (ag.ScoreCAM("relu2", enlarge=rule)(small, X, 1).values for rule in ("linear", "corners"))
+    assert np.abs(linear - corners).max() > 1e-6 * np.abs(linear).max()
+    same = [ag.ScoreCAM("relu2", enlarge=rule)(deep_model(), X, 1).values for rule in ("linear", "nearest")]
+    np.testing.assert_allclose(*same, rtol=1e-12)  # there is nothing to enlarge

@@ -18,9 +18,13 @@ from agnoscope.explainers.base import Explainer
 from agnoscope.explainers.cams.ablation_cam import AblationCAM
 from agnoscope.explainers.cams.eigen_cam import EigenCAM
 from agnoscope.explainers.cams.eigen_grad_cam import EigenGradCAM
+from agnoscope.explainers.cams.fullgrad import FullGrad
 from agnoscope.explainers.cams.grad_cam import GradCAM
+from agnoscope.explainers.cams.grad_cam_plus_plus import GradCAMPlusPlus
+from agnoscope.explainers.cams.guided_grad_cam import GuidedGradCAM
 from agnoscope.explainers.cams.hires_cam import HiResCAM
 from agnoscope.explainers.cams.layer_cam import LayerCAM
+from agnoscope.explainers.cams.score_cam import ScoreCAM
 from agnoscope.explainers.cams.xgrad_cam import XGradCAM
 from agnoscope.explainers.finished import Finished
 from agnoscope.explainers.gradients.deconvnet import Deconvnet
@@ -51,6 +55,7 @@ _TABLE: Final[dict[str, Explainer]] = {
     "captum:guided-backprop": GuidedBackprop(),
     "captum:deconvnet": Deconvnet(),
     "captum:grad-cam": GradCAM(upsample=False),
+    "captum:guided-grad-cam": GuidedGradCAM(enlarge="nearest"),
     "captum:occlusion": Occlusion(stride=1, fill="zero"),  # captum has no default for the window
     "captum:feature-ablation": FeatureAblation(fill="zero"),  # nor segments: its feature_mask
     "captum:shapley-sampling": ShapleySampling(samples=25, fill="zero"),
@@ -60,8 +65,10 @@ _TABLE: Final[dict[str, Explainer]] = {
         for cam in (
             *(GradCAM(upsample=False), HiResCAM(upsample=False), LayerCAM(upsample=False), XGradCAM(upsample=False)),
             *(AblationCAM(upsample=False), EigenCAM(upsample=False), EigenGradCAM(upsample=False)),
+            *(GradCAMPlusPlus(upsample=False, guard=1e-6), ScoreCAM(upsample=False, enlarge="corners")),
         )
     },
+    "pytorch-grad-cam:full-grad": Finished(FullGrad(guard=1e-7), ("min-max 1e-7",)),
     "pytorch-grad-cam:guided-backprop": GuidedBackprop(),
     # tf-keras-vis: scaled to 0 … 1 in the end; SmoothGrad is off by default, 20 samples are its manual's.
     "tf-keras-vis:saliency": Finished(Saliency(), ("absolute", "channel-max", "min-max 1e-7")),

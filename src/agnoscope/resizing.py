@@ -16,6 +16,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.arrays import resize
+from agnoscope.errors import OptionError
+
 
 @lru_cache(maxsize=64)
 def corners_matrix(length: int, wanted: int) -> NDArray[np.float64]:
@@ -40,6 +43,31 @@ def _linear(places: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     """What lies at places between pixels, counted in pixels from the first one's centre to the last one's."""
     places = np.clip(places, 0, length - 1)
     return np.clip(1 - np.abs(places[:, None] - np.arange(length)), 0, None)
+
+
+def resized(xp: Any, maps: Any, size: tuple[int, int], rule: str) -> Any:
+    """Maps at another size, by "linear", which is agnoscope's own, or by another rule; as `agnoscope.arrays.resize`.
+
+    Args:
+        xp: the array namespace of `maps`.
+        maps: shape (images, height, width).
+        size: height and width wanted.
+        rule: checked before by `check_rule`.
+    """
+    if rule == "linear":
+        return resize(xp, maps, size)
+    down, across = (RULES[rule](before, after) for before, after in zip(maps.shape[1:], size, strict=True))
+    return xp.matmul(xp.matmul(xp.asarray(down, dtype=maps.dtype), maps), xp.asarray(across.T, dtype=maps.dtype))
+
+
+def check_rule(option: str, given: Any) -> None:
+    """Refuse what is no rule.
+
+    Raises:
+        OptionError: it is neither "linear" nor among `RULES`.
+    """
+    if given != "linear" and given not in RULES:
+        raise OptionError(f"{option}={given!r} is unknown: use 'linear', {', '.join(map(repr, RULES))}.")
 
 
 RULES: Final[Mapping[str, Callable[[int, int], NDArray[Any]]]] = MappingProxyType(

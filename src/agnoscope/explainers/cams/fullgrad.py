@@ -35,11 +35,16 @@ class FullGrad(StepExplainer):
     A layer's bias is what it says to nothing: what it gives when every layer before it is silent. So the biases of
     batch normalisation are among them, and no weight needs to be read. What is lost where other activations than
     ReLUs bend the score stands in the extras as "delta": score minus the sum of all parts, dense layers included.
+
+    Attributes:
+        guard: what is added to a channel's range when it is rescaled; the authors' code and pytorch-grad-cam add 1e-7.
     """
 
     name = "full-grad"
     needs = frozenset({"capture", "patch", "gradient"})
     reduction = "positive"
+
+    guard: float = 0.0
 
     def step(self, model: Model, images: Array, target: Bound) -> dict[str, Array]:
         xp, size = model.xp, (images.shape[1], images.shape[2])
@@ -51,7 +56,7 @@ class FullGrad(StepExplainer):
         parts = {name: biases[name] * found.layers[name] for name in layers}
         total = sum(xp.sum(part, axis=tuple(range(1, len(part.shape)))) for part in (pixels, *parts.values()))
         maps = [pixels, *(as_map(xp, parts[name], layer) for name, layer in layers.items() if layer.spatial)]
-        values = sum(resize(xp, xp.sum(_rescaled(xp, part), axis=-1), size) for part in maps)
+        values = sum(resize(xp, xp.sum(_rescaled(xp, part, self.guard), axis=-1), size) for part in maps)
         return {**answer(values, found), "delta": found.scores - total}
 
     def attribute(
@@ -66,11 +71,11 @@ class FullGrad(StepExplainer):
         return replace(found, notes=(*found.notes, *((note,) if missed.any() else ())))
 
 
-def _rescaled(xp: Any, part: Array) -> Array:
+def _rescaled(xp: Any, part: Array, guard: float) -> Array:
     """ψ of the paper: the absolute value, from 0 to 1 over each channel's map; zeros where it is constant."""
     part = xp.abs(part)
     low = xp.min(part, axis=(1, 2), keepdims=True)
-    span = xp.max(part, axis=(1, 2), keepdims=True) - low
+    span = xp.max(part, axis=(1, 2), keepdims=True) - low + guard
     return (part - low) / xp.where(span > 0, span, xp.ones_like(span))
 
 

@@ -21,13 +21,21 @@ class GradCAMPlusPlus(GradientMaps):
             convolutional stage.
         upsample: whether the map is brought to the size of the image.
         grid: how tokens lie in the image, where it is not recognised: (height, width, tokens skipped).
+        guard: what is added to the denominator of eq. 19; pytorch-grad-cam adds 1e-6, which for gradients below a
+            thousandth outweighs the rest.
     """
 
     name = "grad-cam++"
 
+    guard: float = 0.0
+
     def combine(self, xp: Any, maps: Array, slopes: Array) -> Array:
         rising = slopes > 0  # eq. 7 has a ReLU on the gradient, so elsewhere alpha does not matter
         bottom = 2 + xp.sum(maps, axis=(1, 2), keepdims=True) * slopes
+        if self.guard:
+            squares = slopes * slopes
+            bottom = bottom + self.guard / xp.where(squares > 0, squares, xp.ones_like(squares))
+            rising = xp.logical_and(rising, squares > 0)
         safe = xp.where(xp.logical_and(rising, bottom != 0), bottom, xp.ones_like(bottom))
         alpha = 1 / safe  # eq. 19, shortened by g²
         weights = xp.sum(xp.where(rising, alpha * slopes, xp.zeros_like(slopes)), axis=(1, 2), keepdims=True)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Self, final
 
-from agnoscope.arrays import resize
 from agnoscope.explainers.base import StepExplainer
 from agnoscope.explainers.cams.grad_cam import GradCAM
 from agnoscope.explainers.gradients.guided_backprop import GuidedBackprop
 from agnoscope.model import Array, Model
+from agnoscope.resizing import check_rule, resized
 from agnoscope.target import Bound
 
 
@@ -21,6 +21,8 @@ class GuidedGradCAM(StepExplainer):
 
     Attributes:
         layer: whose maps Grad-CAM weighs; by default the end of the last convolutional stage.
+        enlarge: how Grad-CAM's map is brought to the size of the image: "linear", or a rule of `agnoscope.resizing`,
+            such as captum's "nearest".
     """
 
     name = "guided-grad-cam"
@@ -28,15 +30,17 @@ class GuidedGradCAM(StepExplainer):
     reduction = "max-abs"
 
     layer: str | None = None
+    enlarge: str = "linear"
 
     def settle(self, model: Model, size: tuple[int, int]) -> Self:
+        check_rule("enlarge", self.enlarge)
         return replace(self, layer=GradCAM(self.layer).settle(model, size).layer)
 
     def step(self, model: Model, images: Array, target: Bound) -> dict[str, Array]:
         xp = model.xp
         cam = GradCAM(self.layer, upsample=False).step(model, images, target)
         positive = xp.maximum(cam["values"], xp.zeros_like(cam["values"]))
-        where = resize(xp, positive, (images.shape[1], images.shape[2]))
+        where = resized(xp, positive, (images.shape[1], images.shape[2]), self.enlarge)
         guided = GuidedBackprop().step(model, images, target)
         return {**cam, "values": where[..., None] * guided["values"]}
 

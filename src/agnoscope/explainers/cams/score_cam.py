@@ -7,11 +7,11 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.arrays import resize
 from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
 from agnoscope.explainers.cams.base import LayerMaps, equal_chunks
 from agnoscope.model import Array, Model
+from agnoscope.resizing import check_rule, resized
 from agnoscope.target import Formula
 
 
@@ -31,18 +31,22 @@ class ScoreCAM(LayerMaps, ImageByImage):
         grid: how tokens lie in the image, where it is not recognised: (height, width, tokens skipped).
         channels: how many channels to use, those that vary most over the image; the others then have no weight
             ("faster Score-CAM" of tf-keras-vis). None uses all.
+        enlarge: how the masks are brought to the size of the image: "linear", or a rule of `agnoscope.resizing`, such
+            as the "corners" of pytorch-grad-cam.
 
     Raises:
-        OptionError: `channels` is less than 1.
+        OptionError: `channels` is less than 1, or there is no such rule.
     """
 
     name = "score-cam"
 
     channels: int | None = None
+    enlarge: str = "linear"
 
     def settle(self, model: Model, size: tuple[int, int]) -> Self:
         if self.channels is not None and not (isinstance(self.channels, int) and self.channels >= 1):
             raise OptionError(f"channels={self.channels!r} must be a number of channels, at least 1, or None for all.")
+        check_rule("enlarge", self.enlarge)
         return super().settle(model, size)
 
     def looks(self, model: Model, size: tuple[int, int]) -> int:
@@ -63,7 +67,7 @@ class ScoreCAM(LayerMaps, ImageByImage):
 
     def scores(self, one: OneImage, masks: NDArray[Any]) -> NDArray[np.float64]:
         """The score of the image under each mask, shape (masks,); a constant mask hides everything."""
-        masked = one.model.compile(_masked_program, one.target.formula)
+        masked = one.model.compile(_masked_program, (one.target.formula, self.enlarge))
         found: list[float] = []
         for chunk in equal_chunks(masks, one.batch_size, self.looks(one.model, one.size)):
             found += masked(one.image[None], chunk, one.arrays(len(chunk)))["scores"].tolist()
@@ -80,11 +84,11 @@ def _most_varying(maps: NDArray[Any], count: int | None) -> NDArray[np.intp]:
 
 
 def _masked_program(
-    model: Model, formula: Formula, image: Array, maps: Array, arrays: Mapping[str, Any]
+    model: Model, static: tuple[Formula, str], image: Array, maps: Array, arrays: Mapping[str, Any]
 ) -> dict[str, Array]:
     """Scores of one image under maps of shape (masks, height, width), of the layer's size."""
-    xp = model.xp
-    large = resize(xp, maps, (image.shape[1], image.shape[2]))
+    (formula, enlarge), xp = static, model.xp
+    large = resized(xp, maps, (image.shape[1], image.shape[2]), enlarge)
     low = xp.min(large, axis=(1, 2), keepdims=True)
     span = xp.max(large, axis=(1, 2), keepdims=True) - low
     masks = (large - low) / xp.where(span > 0, span, xp.ones_like(span))
