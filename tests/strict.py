@@ -5,6 +5,7 @@ difference quotients, so that even the code inside a differentiated function mee
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -12,8 +13,8 @@ import array_api_strict as xp
 import numpy as np
 
 from agnoscope import Model, wrap
-from agnoscope.backends.reference import Network, forward
-from agnoscope.model import Array, Outline, Patch
+from agnoscope.backends.reference import Network, forward, product
+from agnoscope.model import Array, Outline, Patch, patched
 
 OPTIONS: dict[str, Any] = {"range": (0.0, 2.0), "mean": (0.5, 0.4, 0.6), "channels": "BGR"}
 STEP = 1e-6
@@ -43,7 +44,7 @@ class StrictModel(Model):
         values = {}
         for name, operation in self.network.layers.items():
             before, x = x, xp.asarray(forward(operation, np.asarray(x), None))
-            values[name] = x = patch[name](x) if name in patch else x
+            values[name] = x = patched(patch[name], x, partial(_product, operation, before)) if name in patch else x
         values |= {"output": x, "scores": before if "head" in self.network.layers else x}
         return {name: values[name] for name in capture}
 
@@ -73,6 +74,15 @@ class StrictModel(Model):
             return {name: np.array(value) for name, value in found.items()}
 
         return compiled
+
+
+def _product(operation: Any, x: Array, of_input: Patch, of_kernel: Patch) -> Array:
+    """What an operation makes of strict arrays."""
+
+    def crossing(patch: Patch) -> Patch:
+        return lambda array: np.asarray(patch(xp.asarray(array)))
+
+    return xp.asarray(product(operation, np.asarray(x), crossing(of_input), crossing(of_kernel)))
 
 
 def _moved(array: Any, place: tuple[int, ...], step: float) -> Array:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias, final
 
 from numpy.typing import NDArray
 
@@ -32,6 +32,9 @@ Array: TypeAlias = Any
 Patch: TypeAlias = Callable[[Array], Array]
 """Takes a layer's activation and returns the one that the network goes on with; it may change the batch."""
 
+Product: TypeAlias = Callable[[Patch, Patch], Array]
+"""`product(of_input, of_kernel)`: what a linear layer makes of its input and kernel, both changed, without its bias."""
+
 ReluRule: TypeAlias = str | Callable[[Any, Array, Array, Array, Array], Array]
 """How a ReLU goes backward: "guided", "deconvnet", or `rule(xp, x, y, g, plain) -> gradient`."""
 
@@ -39,6 +42,47 @@ Head: TypeAlias = Literal["softmax", "sigmoid", "linear"]
 
 RESERVED = ("scores", "output")
 """Names that `run` knows beside the layers: the values before the softmax or sigmoid, and the output."""
+
+
+@final
+@dataclass(frozen=True)
+class LinearPatch:
+    """A patch for a convolution or dense layer that may ask what the layer makes of something else.
+
+    Attributes:
+        function: `function(activation, product)` returns the activation that the network goes on with. In
+            `product(of_input, of_kernel)`, `of_input` receives what the layer received, in the framework's order of
+            axes, and so works element by element; `of_kernel` receives the kernel with its output channels as the last
+            axis. The product has the activation's shape, and gradients go through it to the input.
+    """
+
+    function: Callable[[Array, Product], Array]
+
+    def __call__(self, activation: Array) -> Array:
+        """Where a backend treats it as any patch.
+
+        Raises:
+            CapabilityError: always.
+        """
+        del activation
+        raise unasked()
+
+    def then(self, patch: Patch) -> "LinearPatch":
+        """This patch, and another one after it."""
+        return LinearPatch(lambda activation, product: patch(self.function(activation, product)))
+
+
+def patched(patch: Patch, activation: Array, product: Product) -> Array:
+    """What a patch of either kind makes of an activation; for backends."""
+    return patch.function(activation, product) if isinstance(patch, LinearPatch) else patch(activation)
+
+
+def unasked() -> CapabilityError:
+    """That a layer cannot be asked for its product with something else."""
+    return CapabilityError(
+        "A layer was asked what it makes of another input or kernel, and it is not one convolution or matrix product "
+        "in this backend's sight. Use a method that does not ask: lrp with rule='epsilon', or input-x-gradient."
+    )
 
 
 @dataclass(frozen=True)
@@ -147,11 +191,12 @@ class Model(ABC):
             images: shape (images, height, width, channels), within the bounds of `spec`.
             capture: names of layers, "scores" or "output". Values are taken after the patches; the run may
                 stop as soon as the last one is known.
-            patch: layer name to a function of its activation.
+            patch: layer name to a function of its activation; a `LinearPatch` may also ask the layer for products.
 
         Raises:
             LayerError: a named layer did not run.
             CapabilityError: a rule for ReLUs is set and no ReLU was met.
+            CapabilityError: a layer is asked for products that cannot tell them.
         """
 
     def value_and_grad(self, function: Callable[..., tuple[Array, Any]]) -> Callable[..., Any]:
@@ -416,8 +461,13 @@ def gradients(
     names = tuple(dict.fromkeys((*needs, *capture)))
 
     def tapped(name: str, tap: Array) -> Patch:
-        changed = patch.get(name, lambda activation: activation)
-        return lambda activation: changed(activation) + xp.astype(tap, activation.dtype)
+        def added(activation: Array) -> Array:
+            return activation + xp.astype(tap, activation.dtype)
+
+        changed = patch.get(name)
+        if changed is None:
+            return added
+        return changed.then(added) if isinstance(changed, LinearPatch) else lambda x: added(changed(x))
 
     def total(leaves: dict[str, Any]) -> tuple[Array, Any]:
         taps = {name: tapped(name, tap) for name, tap in leaves["layers"].items()}

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, Self, final
@@ -25,12 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.backends.jax_layers import find_layers, hidden_layers
+from agnoscope.backends.jax_linear import product
 from agnoscope.backends.jax_networks import Network, canonical, x64
-from agnoscope.backends.jaxpr import Graph, evaluate
+from agnoscope.backends.jaxpr import Graph, ValuePatch, evaluate
 from agnoscope.backends.jaxpr_patterns import RELU, activations, find_head, hidden_relus, with_rule
 from agnoscope.errors import CapabilityError, LayerError, ModelError, nearest
 from agnoscope.images import InputSpec
-from agnoscope.model import Array, Model, Outline, Patch
+from agnoscope.model import Array, Model, Outline, Patch, patched
 
 PROGRAMS = 64
 """How many compiled programs a model keeps."""
@@ -116,9 +118,10 @@ class JaxModel(Model):
         with self._precision():
             trace = self._trace(tuple(images.shape))
             wanted = {name: self._value(trace, name) for name in capture}
-            patches: dict[int, list[Patch]] = {}
+            patches: dict[int, list[ValuePatch]] = {}
             for name, function in patch.items():
-                patches.setdefault(self._value(trace, name), []).append(function)
+                number = self._value(trace, name)
+                patches.setdefault(number, []).append(_value_patch(trace.graph, number, function))
             given = self._given(trace, images)
             graph = self._ruled(trace.graph, wanted.values(), given)
             values = evaluate(graph, given, wanted.values(), patches)
@@ -273,3 +276,8 @@ class JaxModel(Model):
                 f"(its activations: {', '.join(activations(graph)) or 'none'}). Use saliency."
             )
         return ruled
+
+
+def _value_patch(graph: Graph, number: int, patch: Patch) -> ValuePatch:
+    """A layer's patch as one of the value with this number."""
+    return lambda array, values: patched(patch, array, partial(product, graph, number, values))

@@ -22,7 +22,9 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from agnoscope.errors import CapabilityError
 
 Array: TypeAlias = Any
-Patches: TypeAlias = Mapping[int, Sequence[Callable[[Array], Array]]]
+ValuePatch: TypeAlias = Callable[[Array, Mapping[int, Array]], Array]
+"""Changes a value; the second argument holds what was computed before it, by number."""
+Patches: TypeAlias = Mapping[int, Sequence[ValuePatch]]
 
 CALLS = ("jit", "pjit", "closed_call", "core_call", "call", "remat2", "checkpoint")
 """Primitives that only call. The memory that a checkpoint saves is not needed for a few images."""
@@ -292,7 +294,7 @@ def evaluate(
         for value, array in zip(step.outputs, outputs, strict=True):
             count = next(iter(counts), 1)
             if value in patches:
-                array, count = _patched(array, counts, graph.avals[value].shape[0], patches[value])
+                array, count = _patched(array, counts, graph.avals[value].shape[0], patches[value], values)
             values[value] = array
             if counts or count > 1:
                 groups[value] = count
@@ -304,11 +306,11 @@ def _merged(array: Array) -> Array:
 
 
 def _patched(
-    array: Array, counts: set[int], batch: int, patches: Sequence[Callable[[Array], Array]]
+    array: Array, counts: set[int], batch: int, patches: Sequence[ValuePatch], values: Mapping[int, Array]
 ) -> tuple[Array, int]:
     images = _merged(array) if counts else array
     for patch in patches:
-        images = patch(images).astype(array.dtype)
+        images = patch(images, values).astype(array.dtype)
     if images.shape[0] % batch or not images.shape[0]:
         raise CapabilityError(
             f"A patch turned a batch of {batch} into {images.shape[0]} images; with JAX it may return whole "

@@ -7,6 +7,7 @@ conformance kit hands the same description to every other backend to build.
 import copy
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Self, TypeAlias, final
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from agnoscope.backends.tape import Variable, gradients_of, value_of, xp
 from agnoscope.errors import CapabilityError, LayerError, ModelError
 from agnoscope.images import InputSpec
-from agnoscope.model import RESERVED, Array, Head, Layer, Model, Outline, Patch, ReluRule
+from agnoscope.model import RESERVED, Array, Head, Layer, Model, Outline, Patch, ReluRule, patched, unasked
 from agnoscope.trees import mapped
 
 
@@ -209,12 +210,13 @@ class ReferenceModel(Model):
         met = 0
         left = set(capture)
         for name, operation in self.network.layers.items():
+            before = x
             if not isinstance(operation, Softmax | Sigmoid):
                 x = forward(operation, x, rule)
             else:
                 values["scores"], x = x, forward(operation, x, rule)
             met += isinstance(operation, Relu)
-            x = patch[name](x) if name in patch else x
+            x = patched(patch[name], x, partial(product, operation, before)) if name in patch else x
             values[name] = x
             left.discard(name)
             if not left:
@@ -249,6 +251,14 @@ def forward(operation: Operation, x: Array, rule: ReluRule | None) -> Array:
             return powers / xp.sum(powers, axis=-1, keepdims=True)
         case Sigmoid():
             return (xp.tanh(x / 2) + 1) / 2
+
+
+def product(operation: Operation, x: Array, of_input: Patch, of_kernel: Patch) -> Array:
+    """What a linear operation makes of its input and kernel, both changed, without its bias."""
+    if not isinstance(operation, Conv | Dense):
+        raise unasked()
+    changed = replace(operation, kernel=of_kernel(operation.kernel), bias=np.zeros_like(operation.bias))
+    return forward(changed, of_input(x), None)
 
 
 def _convolved(x: Array, op: Conv) -> Array:

@@ -17,8 +17,9 @@ from typing import Any
 import tensorflow as tf
 
 from agnoscope.backends.kinds import kind_of
+from agnoscope.backends.tensorflow_linear import product
 from agnoscope.backends.tensorflow_network import inlined, layers_of
-from agnoscope.model import Array, Patch
+from agnoscope.model import Array, Patch, patched
 
 LOCK = threading.RLock()
 """Held while layers are watched: of two traces at once, each would take the other's call for the original."""
@@ -124,9 +125,9 @@ class Watch:
         # A network may turn its axes around on the way; its layers say which order they work in.
         if hasattr(layer, "data_format"):
             self._channels_first = layer.data_format == "channels_first"
-        patched = self._patched(name, tensor)
-        self.calls[name] = Call(layer, self.shown(patched), start, self.graph.version)
-        return output if patched is tensor else _swapped(output, tensor, patched)
+        changed = self._patched(name, tensor, start)
+        self.calls[name] = Call(layer, self.shown(changed), start, self.graph.version)
+        return output if changed is tensor else _swapped(output, tensor, changed)
 
     def _unused(self, path: str) -> str:
         name, use = path, 0
@@ -135,19 +136,23 @@ class Watch:
             name = f"{path}@{use}"
         return name
 
-    def _patched(self, name: str, tensor: Array) -> Array:
+    def _patched(self, name: str, tensor: Array, start: int) -> Array:
         if name not in self._patch:
             return tensor
         try:
-            patched = tf.cast(self._patch[name](self.shown(tensor)), tensor.dtype)
+            asked = functools.partial(self._product, tensor, start)
+            changed = tf.cast(patched(self._patch[name], self.shown(tensor), asked), tensor.dtype)
         except Exception as error:
             self.failure = error
             raise
-        if self._moved(patched):
-            patched = tf.transpose(patched, (0, 3, 1, 2))
-        if patched is not tensor:
-            self.before[patched.ref()] = tensor
-        return patched
+        if self._moved(changed):
+            changed = tf.transpose(changed, (0, 3, 1, 2))
+        if changed is not tensor:
+            self.before[changed.ref()] = tensor
+        return changed
+
+    def _product(self, tensor: Array, start: int, of_input: Patch, of_kernel: Patch) -> Array:
+        return self.shown(product(tensor, start, of_input, of_kernel))
 
     def _moved(self, tensor: Array) -> bool:
         return self._channels_first and tensor.shape.rank == 4

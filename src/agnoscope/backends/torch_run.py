@@ -2,19 +2,21 @@
 
 import copy
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from typing import Any, Final, final
 
 import torch
 from torch import nn
 
 from agnoscope.backends.kinds import kind_of
+from agnoscope.backends.torch_linear import product
 from agnoscope.backends.torch_relu import ReluMode
 from agnoscope.backends.torch_shadow import type_of
 from agnoscope.backends.torch_trace import HeadMode, LayoutMode, usual_axis
-from agnoscope.model import RESERVED, Layer, Patch
+from agnoscope.model import RESERVED, Layer, Patch, patched
 
 _thread: Final = threading.local()
 
@@ -79,18 +81,18 @@ class Run:
         shape = tuple(channels_last(tensor, axis).shape[1:])
         self.met[name] = Layer(name, kind_of(type_name, composed), shape, type_name)
 
-    def visit(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """Patch and capture one activation; returns what the network goes on with."""
+    def visit(self, name: str, tensor: torch.Tensor, again: Callable[[], Any]) -> torch.Tensor:
+        """Patch and capture one activation, which `again` computes anew; returns what the network goes on with."""
         axis = self.axes.get(name, usual_axis(tensor))
         # A no_grad or inference_mode of the network's own must not cut a tap off.
         with torch.inference_mode(False), torch.enable_grad():
             if name in self.patch:
                 # What the patch computes is no part of the network, and no ReLU of it.
                 with self.relus.aside() if self.relus else nullcontext():
-                    patched = self.patch[name](channels_last(tensor, axis))
+                    changed = patched(self.patch[name], channels_last(tensor, axis), partial(product, again))
                 order = torch.contiguous_format if tensor.is_contiguous() else torch.preserve_format
                 # A later in-place operation must reach neither a leaf nor anything else that the patch keeps.
-                tensor = patched.movedim(-1, axis).clone(memory_format=order)
+                tensor = changed.movedim(-1, axis).clone(memory_format=order)
             if name in self.wanted:
                 self.values[name] = wide(channels_last(tensor, axis).clone())  # nor what is captured
                 if not self.complete and len(self.values) == len(self.wanted):
@@ -98,7 +100,7 @@ class Run:
         return tensor
 
 
-def hook(module_name: str, module: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG001 a hook's arguments
+def hook(module_name: str, module: nn.Module, args: Any, output: Any) -> Any:
     """The forward hook of every module: does nothing unless its thread is inside a run."""
     run: Run | None = getattr(_thread, "run", None)
     tensor = None if run is None else tensor_of(output)
@@ -109,7 +111,7 @@ def hook(module_name: str, module: nn.Module, args: Any, output: Any) -> Any:  #
         run.meet(name, module, tensor, run.layout)
     if name not in run.wanted and name not in run.patch:
         return None
-    changed = run.visit(name, tensor)
+    changed = run.visit(name, tensor, partial(module.forward, *args))
     if changed is tensor:
         return None
     if run.heads is not None:

@@ -8,7 +8,8 @@ import pytest
 
 from agnoscope import CapabilityError, InputXGradient, OptionError, wrap
 from agnoscope.backends.reference import Conv, Dense, GlobalAverage, Network, Relu
-from agnoscope.explainers.relevance.lrp import LRP, linear_layers
+from agnoscope.explainers.relevance.lrp import LRP
+from agnoscope.explainers.relevance.rules import linear_parts
 from agnoscope.testing import deep_network, images
 from tests.strict import OPTIONS, StrictModel
 
@@ -90,7 +91,12 @@ def test_it_keeps_to_the_array_standard() -> None:
 
 
 def test_the_linear_layers_are_those_that_add_up() -> None:
-    assert list(linear_layers(wrap(deep_network()), (5, 7))) == ["conv1", "conv2", "dense"]
+    parts = linear_parts(wrap(deep_network()), (5, 7), {"conv": "gamma"})
+    assert [(part.output, part.rule) for part in parts] == [
+        ("conv1", "gamma"),
+        ("conv2", "gamma"),
+        ("dense", "epsilon"),
+    ]
 
 
 @pytest.mark.torch
