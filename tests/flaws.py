@@ -18,7 +18,8 @@ from agnoscope import Explainer, Model, wrap
 from agnoscope.backends.reference import Network, Relu
 from agnoscope.explainers.base import StepExplainer, input_gradient
 from agnoscope.inputs import Input, Inputs
-from agnoscope.model import RESERVED, Array, Outline, Patch
+from agnoscope.model import RESERVED, Outline
+from agnoscope.patches import Array, Patch
 from agnoscope.target import Bound
 from agnoscope.testing import Backend
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from agnoscope import Model, wrap
 from agnoscope.backends.reference import Network, forward, product
-from agnoscope.model import Array, Outline, Patch, patched
+from agnoscope.model import Outline
+from agnoscope.patches import Array, Patch, patched
 
 OPTIONS: dict[str, Any] = {"range": (0.0, 2.0), "mean": (0.5, 0.4, 0.6), "channels": "BGR"}
 STEP = 1e-6

@@ -9,7 +9,8 @@ import pytest
 from agnoscope import Channel, ClassScore, Explainer, GradCAM, Neuron, Occlusion, Saliency, wrap
 from agnoscope.backends.reference import Network, Sigmoid
 from agnoscope.explainers.base import StepExplainer, input_gradient
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound
 from agnoscope.testing import deep_network, images
 from tests.strict import OPTIONS, StrictModel

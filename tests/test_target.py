@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from agnoscope import Channel, ClassScore, LayerError, Model, Neuron, Occlusion, Saliency, Score, TargetError, wrap
 from agnoscope.backends.reference import Conv, Network, Sigmoid, Softmax
-from agnoscope.model import Array
+from agnoscope.patches import Array
 from agnoscope.target import Bound, Sum
 from agnoscope.testing import deep_network, images, rectified_network
 from tests.targets import asking

@@ -12,7 +12,8 @@ from unittest import SkipTest
 import pytest
 
 from agnoscope import Explainer, GradCAM, Model, Saliency, wrap
-from agnoscope.model import Array, Outline
+from agnoscope.model import Outline
+from agnoscope.patches import Array
 from agnoscope.testing import (
     BACKEND_CHECKS,
     EXPLAINER_CHECKS,

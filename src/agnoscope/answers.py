@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.images import ImageLike, load
-from agnoscope.model import Array, Head, Model
+from agnoscope.model import Head, Model
+from agnoscope.patches import Array
 
 
 @final

@@ -16,24 +16,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self, TypeAlias, final
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from numpy.typing import NDArray
 
 from agnoscope.errors import AgnoscopeError, CapabilityError, LayerError, nearest
 from agnoscope.images import InputSpec
 from agnoscope.inputs import Inputs
+from agnoscope.patches import Array, Patch
 from agnoscope.tokens import last_tokens, with_grids
 from agnoscope.weights import fitting, in_order_of
-
-Array: TypeAlias = Any
-"""An array of the network's framework; an explainer touches it through `xp` and operators only."""
-
-Patch: TypeAlias = Callable[[Array], Array]
-"""Takes a layer's activation and returns the one that the network goes on with; it may change the batch."""
-
-Product: TypeAlias = Callable[[Patch, Patch], Array]
-"""`product(of_input, of_kernel)`: what a linear layer makes of its input and kernel, both changed, without its bias."""
 
 ReluRule: TypeAlias = str | Callable[[Any, Array, Array, Array, Array], Array]
 """How a ReLU goes backward: "guided", "deconvnet", or `rule(xp, x, y, g, plain) -> gradient`."""
@@ -42,47 +34,6 @@ Head: TypeAlias = Literal["softmax", "sigmoid", "linear"]
 
 RESERVED = ("scores", "output")
 """Names that `run` knows beside the layers: the values before the softmax or sigmoid, and the output."""
-
-
-@final
-@dataclass(frozen=True)
-class LinearPatch:
-    """A patch for a convolution or dense layer that may ask what the layer makes of something else.
-
-    Attributes:
-        function: `function(activation, product)` returns the activation that the network goes on with. In
-            `product(of_input, of_kernel)`, `of_input` receives what the layer received, in the framework's order of
-            axes, and so works element by element; `of_kernel` receives the kernel with its output channels as the last
-            axis. The product has the activation's shape, and gradients go through it to the input.
-    """
-
-    function: Callable[[Array, Product], Array]
-
-    def __call__(self, activation: Array) -> Array:
-        """Where a backend treats it as any patch.
-
-        Raises:
-            CapabilityError: always.
-        """
-        del activation
-        raise unasked()
-
-    def then(self, patch: Patch) -> "LinearPatch":
-        """This patch, and another one after it."""
-        return LinearPatch(lambda activation, product: patch(self.function(activation, product)))
-
-
-def patched(patch: Patch, activation: Array, product: Product) -> Array:
-    """What a patch of either kind makes of an activation; for backends."""
-    return patch.function(activation, product) if isinstance(patch, LinearPatch) else patch(activation)
-
-
-def unasked() -> CapabilityError:
-    """That a layer cannot be asked for its product with something else."""
-    return CapabilityError(
-        "A layer was asked what it makes of another input or kernel, and it is not one convolution or matrix product "
-        "in this backend's sight. Use a method that does not ask: lrp with rule='epsilon', or input-x-gradient."
-    )
 
 
 @dataclass(frozen=True)
@@ -410,71 +361,3 @@ class Model(ABC):
             )
         last = next((layer for layer in reversed(maps) if layer.kind in ("conv", "norm")), maps[-1])
         return next((layer for layer in reversed(maps) if layer.shape == last.shape and layer.kind != "pool"), last)
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """What one forward and backward pass gives.
-
-    Attributes:
-        scores: shape (images,), the target's value for each image.
-        values: name to captured value.
-        images: gradient with respect to the images, or None.
-        layers: layer name to the gradient with respect to its activation.
-    """
-
-    scores: Array
-    values: dict[str, Array]
-    images: Array | None
-    layers: dict[str, Array]
-
-
-def gradients(
-    model: Model,
-    images: Array,
-    target: Callable[[Any, Mapping[str, Array]], Array],
-    *,
-    needs: Sequence[str],
-    at: Sequence[str] = (),
-    capture: Sequence[str] = (),
-    wrt_images: bool = False,
-    patch: Mapping[str, Patch] = MappingProxyType({}),
-) -> Gradients:
-    """Gradients of each image's score with respect to the image or to layers, in one pass.
-
-    A gradient at a layer is a patch: a tap of zeros is added to the activation and differentiated.
-    The scores are summed over the batch, which is right as long as the network does not mix its images.
-
-    Args:
-        model: the network. To be called inside a compiled program.
-        images: shape (images, height, width, channels).
-        target: `target(xp, values)` gives the scores, shape (images,), from the captured values.
-        needs: names that the target reads.
-        at: layers whose gradient is wanted.
-        capture: names whose value is wanted besides.
-        wrt_images: whether the gradient with respect to the images is wanted.
-        patch: layer name to a function of its activation, applied before a gradient is taken there.
-    """
-    xp = model.xp
-    shapes = {name: model.layers(images.shape[1:3])[name].shape for name in at}
-    taps = {name: xp.zeros((images.shape[0], *shape), dtype=images.dtype) for name, shape in shapes.items()}
-    names = tuple(dict.fromkeys((*needs, *capture)))
-
-    def tapped(name: str, tap: Array) -> Patch:
-        def added(activation: Array) -> Array:
-            return activation + xp.astype(tap, activation.dtype)
-
-        changed = patch.get(name)
-        if changed is None:
-            return added
-        return changed.then(added) if isinstance(changed, LinearPatch) else lambda x: added(changed(x))
-
-    def total(leaves: dict[str, Any]) -> tuple[Array, Any]:
-        taps = {name: tapped(name, tap) for name, tap in leaves["layers"].items()}
-        values = model.run(leaves.get("images", images), names, {**patch, **taps})
-        scores = target(xp, values)
-        return xp.sum(scores), {"scores": scores, "values": values}
-
-    leaves = {"layers": taps, **({"images": images} if wrt_images else {})}
-    (_, aux), slopes = model.value_and_grad(total)(leaves)
-    return Gradients(aux["scores"], aux["values"], slopes.get("images"), slopes["layers"])

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.errors import TargetError
-from agnoscope.model import RESERVED, Array, Model
+from agnoscope.model import RESERVED, Model
+from agnoscope.patches import Array
 from agnoscope.targets.classes import (
     Asked,
     Space,

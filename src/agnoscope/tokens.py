@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from agnoscope.model import Array, Layer, Model, Outline
+    from agnoscope.model import Layer, Model, Outline
+    from agnoscope.patches import Array
 
 MOST_SKIPPED: Final = 16
 """A class token, one for distillation and registers are fewer."""

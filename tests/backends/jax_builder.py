@@ -6,8 +6,8 @@ from flax import linen, nnx
 from jax import lax
 
 from agnoscope.backends.jax import wrap
+from agnoscope.gradients import gradients
 from agnoscope.images import InputSpec
-from agnoscope.model import gradients
 
 SIZE = (6, 5)
 X = np.random.default_rng(0).uniform(size=(2, *SIZE, 3)).astype(np.float32)

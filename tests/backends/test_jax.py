@@ -21,7 +21,7 @@ from jax.ad_checkpoint import checkpoint_name  # noqa: E402
 
 from agnoscope.backends import jax as backend  # noqa: E402
 from agnoscope.errors import CapabilityError, LayerError, ModelError  # noqa: E402
-from agnoscope.model import gradients  # noqa: E402
+from agnoscope.gradients import gradients  # noqa: E402
 from tests.backends.jax_builder import (  # noqa: E402
     DENSE,
     KERNEL,
@@ -233,7 +233,7 @@ from agnoscope.backends.jax import wrap
 from agnoscope.backends.jaxpr_patterns import find_relus
 from agnoscope.errors import CapabilityError, ModelError
 from agnoscope.images import InputSpec
-from agnoscope.model import gradients
+from agnoscope.gradients import gradients
 
 inner = keras.Sequential([layers.Conv2D(4, 3, padding="same", activation="relu", name="conv"),
                           layers.BatchNormalization(name="norm")], name="inner")

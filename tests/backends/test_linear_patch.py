@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import agnoscope as ag
-from agnoscope.model import Array, LinearPatch, Model, Product, gradients
+from agnoscope.gradients import gradients
+from agnoscope.model import Model
+from agnoscope.patches import Array, LinearPatch, Product
 from agnoscope.testing import deep_network, images
 from tests.backends.test_conformance import keras, linen
 

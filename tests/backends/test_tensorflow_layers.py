@@ -12,8 +12,8 @@ if keras.backend.backend() != "tensorflow":
 
 from agnoscope.backends.tensorflow import wrap  # noqa: E402
 from agnoscope.errors import LayerError, ModelError, TargetError  # noqa: E402
+from agnoscope.gradients import gradients  # noqa: E402
 from agnoscope.images import InputSpec  # noqa: E402
-from agnoscope.model import gradients  # noqa: E402
 
 layers, ops = keras.layers, keras.ops
 pytestmark = [

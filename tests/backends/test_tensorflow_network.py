@@ -13,8 +13,8 @@ if keras.backend.backend() != "tensorflow":
 
 from agnoscope.backends.tensorflow import wrap  # noqa: E402
 from agnoscope.errors import CapabilityError, ModelError  # noqa: E402
+from agnoscope.gradients import gradients  # noqa: E402
 from agnoscope.images import InputSpec  # noqa: E402
-from agnoscope.model import gradients  # noqa: E402
 
 layers = keras.layers
 pytestmark = pytest.mark.tensorflow

@@ -15,8 +15,8 @@ if keras.backend.backend() != "tensorflow":
 from agnoscope.backends import tensorflow_relu  # noqa: E402
 from agnoscope.backends.tensorflow import wrap  # noqa: E402
 from agnoscope.errors import CapabilityError  # noqa: E402
+from agnoscope.gradients import gradients  # noqa: E402
 from agnoscope.images import InputSpec  # noqa: E402
-from agnoscope.model import gradients  # noqa: E402
 
 layers, ops = keras.layers, keras.ops
 pytestmark = pytest.mark.tensorflow

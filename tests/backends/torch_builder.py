@@ -23,7 +23,8 @@ from agnoscope.backends.reference import (
     Sigmoid,
     Softmax,
 )
-from agnoscope.model import Model, gradients
+from agnoscope.gradients import gradients
+from agnoscope.model import Model
 
 
 class Shifted(nn.Module):

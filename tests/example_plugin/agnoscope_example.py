@@ -14,7 +14,8 @@ import array_api_compat.numpy as xp
 from agnoscope import CapabilityError, LayerError, Model, ModelError
 from agnoscope.explainers.base import StepExplainer, input_gradient
 from agnoscope.images import InputSpec
-from agnoscope.model import RESERVED, Array, Head, Layer, Outline, Patch
+from agnoscope.model import RESERVED, Head, Layer, Outline
+from agnoscope.patches import Array, Patch
 from agnoscope.plugins import BackendSpec, ExplainerSpec, hookimpl
 from agnoscope.target import Bound
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from agnoscope import Model, wrap
 from agnoscope.backends.reference import Conv, GlobalAverage, Network
-from agnoscope.model import Array, gradients
+from agnoscope.gradients import gradients
+from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula, as_target
 
 

@@ -32,7 +32,8 @@ from agnoscope.backends.jaxpr import Graph, ValuePatch, evaluate
 from agnoscope.backends.jaxpr_patterns import RELU, activations, find_head, hidden_relus, with_rule
 from agnoscope.errors import CapabilityError, LayerError, ModelError, nearest
 from agnoscope.images import InputSpec
-from agnoscope.model import Array, Model, Outline, Patch, patched
+from agnoscope.model import Model, Outline
+from agnoscope.patches import Array, Patch, patched
 
 PROGRAMS = 64
 """How many compiled programs a model keeps."""

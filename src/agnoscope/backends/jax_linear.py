@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from agnoscope.backends.jaxpr import Array, Graph, Step
 from agnoscope.backends.jaxpr_patterns import find_relus
-from agnoscope.model import Patch, unasked
+from agnoscope.patches import Patch, unasked
 
 AROUND: Final = ("add", "reshape", "squeeze", "convert_element_type", "copy")
 """What may follow the product within its layer: the bias, and what changes no number."""

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from agnoscope.backends.tape import Variable, gradients_of, value_of, xp
 from agnoscope.errors import CapabilityError, LayerError, ModelError
 from agnoscope.images import InputSpec
-from agnoscope.model import RESERVED, Array, Head, Layer, Model, Outline, Patch, ReluRule, patched, unasked
+from agnoscope.model import RESERVED, Head, Layer, Model, Outline, ReluRule
+from agnoscope.patches import Array, Patch, patched, unasked
 from agnoscope.trees import mapped
 
 

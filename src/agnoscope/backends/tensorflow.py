@@ -35,7 +35,8 @@ from agnoscope.backends.tensorflow_network import (
 )
 from agnoscope.errors import AgnoscopeError, CapabilityError, LayerError, ModelError, nearest
 from agnoscope.images import InputSpec
-from agnoscope.model import RESERVED, Array, Head, Layer, Model, Outline, Patch, ReluRule
+from agnoscope.model import RESERVED, Head, Layer, Model, Outline, ReluRule
+from agnoscope.patches import Array, Patch
 from agnoscope.trees import mapped
 
 PROGRAMS = 32

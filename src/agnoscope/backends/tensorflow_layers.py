@@ -19,7 +19,7 @@ import tensorflow as tf
 from agnoscope.backends.kinds import kind_of
 from agnoscope.backends.tensorflow_linear import product
 from agnoscope.backends.tensorflow_network import inlined, layers_of
-from agnoscope.model import Array, Patch, patched
+from agnoscope.patches import Array, Patch, patched
 
 LOCK = threading.RLock()
 """Held while layers are watched: of two traces at once, each would take the other's call for the original."""

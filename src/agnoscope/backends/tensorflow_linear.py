@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from agnoscope.model import Array, Patch, unasked
+from agnoscope.patches import Array, Patch, unasked
 
 LINEAR: Final = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
 AROUND: Final = ("BiasAdd", "Add", "AddV2", "Reshape", "Squeeze", "Cast", "Identity", "Relu", "Relu6")

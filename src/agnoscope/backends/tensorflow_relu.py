@@ -16,7 +16,8 @@ import tensorflow as tf
 from agnoscope.backends.tensorflow_layers import Call, Watch
 from agnoscope.backends.tensorflow_namespace import xp
 from agnoscope.errors import CapabilityError
-from agnoscope.model import Array, ReluRule
+from agnoscope.model import ReluRule
+from agnoscope.patches import Array
 
 MARK = "agnoscope_relu"
 PLAIN = {"Relu": tf.raw_ops.ReluGrad, "Relu6": tf.raw_ops.Relu6Grad}

@@ -25,7 +25,8 @@ from agnoscope.backends.torch_trace import HeadMode, LayoutMode
 from agnoscope.errors import CapabilityError, LayerError, ModelError
 from agnoscope.images import InputSpec
 from agnoscope.inputs import Input, Inputs
-from agnoscope.model import RESERVED, Array, Head, Layer, Model, Outline, Patch
+from agnoscope.model import RESERVED, Head, Layer, Model, Outline
+from agnoscope.patches import Array, Patch
 from agnoscope.trees import leaves, mapped
 
 REFUSALS: Final = (

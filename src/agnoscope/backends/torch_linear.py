@@ -7,7 +7,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from agnoscope.backends.torch_relu import operation
-from agnoscope.model import Patch, unasked
+from agnoscope.patches import Patch, unasked
 
 LINEAR: Final = ("linear", "conv1d", "conv2d", "conv3d")
 """Operations whose kernel has its output channels first."""

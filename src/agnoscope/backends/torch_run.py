@@ -16,7 +16,8 @@ from agnoscope.backends.torch_linear import product
 from agnoscope.backends.torch_relu import ReluMode
 from agnoscope.backends.torch_shadow import type_of
 from agnoscope.backends.torch_trace import HeadMode, LayoutMode, usual_axis
-from agnoscope.model import RESERVED, Layer, Patch, patched
+from agnoscope.model import RESERVED, Layer
+from agnoscope.patches import Patch, patched
 
 _thread: Final = threading.local()
 

@@ -12,7 +12,8 @@ from agnoscope.errors import FileError, ImageError
 from agnoscope.explainers.batches import chunks
 from agnoscope.images import decode, load
 from agnoscope.metrics.perturbation import imputed
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.runs import photos_in
 from agnoscope.targets import classes as class_scores
 

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from agnoscope.errors import OptionError
 from agnoscope.explainers.batches import chunks
 from agnoscope.explanation import Reduction
+from agnoscope.gradients import Gradients, gradients
 from agnoscope.images import ImageLike
-from agnoscope.model import Array, Gradients, Model, gradients
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula, Target
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from agnoscope.explainers.base import Attribution, Explainer, Progress, record, 
 from agnoscope.explainers.batches import comfortable_batch, within_memory
 from agnoscope.explanation import Explanation, Provenance, Reduction
 from agnoscope.images import ImageLike, load
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import ClassScore, as_target
 
 

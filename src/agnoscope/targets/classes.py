@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from agnoscope.answers import class_name
 from agnoscope.errors import TargetError, nearest
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 
 Space: TypeAlias = Literal["score", "probability"]
 Asked: TypeAlias = int | str | tuple[int | str | None, ...] | None

@@ -8,7 +8,8 @@ import array_api_compat.numpy as host
 from numpy.typing import NDArray
 
 from agnoscope.errors import TargetError
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula, Target
 from agnoscope.targets.classes import (
     FIRST,

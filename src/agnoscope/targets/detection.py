@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.errors import TargetError
-from agnoscope.model import Array, Head, Model
+from agnoscope.model import Head, Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula, Target
 from agnoscope.targets.classes import Asked, class_indices, class_names, first_answer, pick, probabilities, renamed
 

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from agnoscope.errors import TargetError
 from agnoscope.images import ImageLike, load
-from agnoscope.model import RESERVED, Array, Model
+from agnoscope.model import RESERVED, Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula, Target
 
 Measure: TypeAlias = Literal["cosine", "dot"]

@@ -7,7 +7,8 @@ from typing import Any, final
 import numpy as np
 
 from agnoscope.errors import TargetError
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula, Target
 from agnoscope.targets.classes import pick
 

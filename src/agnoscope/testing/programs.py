@@ -6,7 +6,9 @@ from unittest import SkipTest
 
 import numpy as np
 
-from agnoscope.model import Array, Model, gradients
+from agnoscope.gradients import gradients
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.testing.networks import SIZE
 
 TOLERANCE: Final = 2e-5

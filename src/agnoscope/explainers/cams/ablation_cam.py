@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
 from agnoscope.explainers.batches import ran_out_of_memory
 from agnoscope.explainers.cams.base import LayerMaps, equal_chunks
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Formula
 
 

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from agnoscope.arrays import resize
 from agnoscope.errors import LayerError, OptionError, nearest
 from agnoscope.explainers.base import Explainer, OneImage, StepExplainer, answer
-from agnoscope.model import Array, Gradients, Layer, Model, gradients
+from agnoscope.gradients import Gradients, gradients
+from agnoscope.model import Layer, Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound
 from agnoscope.tokens import as_map
 

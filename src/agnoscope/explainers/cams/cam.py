@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from agnoscope.errors import CapabilityError
 from agnoscope.explainers.base import Attribution, Progress, score_program
 from agnoscope.explainers.cams.base import GradientMaps
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula
 from agnoscope.tokens import as_map
 

@@ -5,7 +5,8 @@ from typing import final
 
 from agnoscope.explainers.base import StepExplainer, answer
 from agnoscope.explainers.cams.base import LayerMaps
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound
 
 

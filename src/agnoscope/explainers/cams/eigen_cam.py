@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from agnoscope.explainers.base import Attribution, Progress, StepExplainer, answer
 from agnoscope.explainers.cams.base import LayerMaps
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound
 
 

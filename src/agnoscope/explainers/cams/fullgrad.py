@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from agnoscope.arrays import resize
 from agnoscope.explainers.base import Attribution, Progress, StepExplainer, answer
-from agnoscope.model import Array, Layer, Model, Patch, gradients
+from agnoscope.gradients import gradients
+from agnoscope.model import Layer, Model
+from agnoscope.patches import Array, Patch
 from agnoscope.target import Bound
 from agnoscope.tokens import as_map
 

@@ -6,7 +6,8 @@ from typing import Self, final
 from agnoscope.explainers.base import StepExplainer
 from agnoscope.explainers.cams.grad_cam import GradCAM
 from agnoscope.explainers.gradients.guided_backprop import GuidedBackprop
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.resizing import check_rule, resized
 from agnoscope.target import Bound
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from agnoscope.explainers.cams.base import GradientMaps
-from agnoscope.model import Array
+from agnoscope.patches import Array
 
 
 @final

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
 from agnoscope.explainers.cams.base import LayerMaps, equal_chunks
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.resizing import check_rule, resized
 from agnoscope.target import Formula
 

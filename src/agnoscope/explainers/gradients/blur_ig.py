@@ -11,7 +11,8 @@ from agnoscope.arrays import blur_matrix
 from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage, score_program, slope
 from agnoscope.explainers.batches import chunks
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula
 
 

@@ -12,7 +12,8 @@ from agnoscope.explainers.base import Attribution, Explainer, Progress, score_pr
 from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import Fill, check_fill, filling, hashable
 from agnoscope.explainers.gradients.relu_rule import unchanged_activations
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula
 from agnoscope.trees import leaves
 

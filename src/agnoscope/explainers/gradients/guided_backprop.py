@@ -5,7 +5,8 @@ from typing import Self, final
 
 from agnoscope.explainers.base import StepExplainer, full_name, input_gradient
 from agnoscope.explainers.gradients.relu_rule import unchanged_activations
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound
 
 

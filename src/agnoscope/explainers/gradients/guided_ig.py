@@ -11,7 +11,8 @@ from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, Explainer, Progress, score_program, slope
 from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import Fill, check_fill, filling, hashable
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula
 
 CLOSE: Final = 1e-9

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from agnoscope.explainers.base import OneImage, score_program
 from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import Fill, filling
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Formula
 
 

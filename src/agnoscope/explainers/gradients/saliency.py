@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Self, final
 
 from agnoscope.explainers.base import StepExplainer, full_name, input_gradient
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound
 
 

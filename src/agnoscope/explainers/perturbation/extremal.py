@@ -20,7 +20,8 @@ from agnoscope.explainers.base import Attribution, Explainer, Progress, score_pr
 from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import blurred
 from agnoscope.explainers.perturbation.options import share, whole
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula
 from agnoscope.targets.classes import pick
 

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from agnoscope.explainers.base import OneImage, score_program
 from agnoscope.explainers.batches import ran_out_of_memory
 from agnoscope.explainers.perturbation.reach import HERE, IMAGE, Cuts, find_cuts
-from agnoscope.model import Array, Layer, Model
+from agnoscope.model import Layer, Model
+from agnoscope.patches import Array
 from agnoscope.target import Formula
 
 FEWEST: Final = 64

@@ -12,7 +12,8 @@ from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
 from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import Fill, check_fill, filling, hashable
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.target import Formula
 
 
@@ -58,15 +59,14 @@ class Occlusion(ImageByImage):
 
     def attribute_one(self, one: OneImage) -> Attribution:
         windows = self.windows(one.size)
-        hidden = one.model.compile(_occlusion_program, one.target.formula)
         shown = filling(self.fill, one.image, one.model.spec)
+        scores = scores_incrementally(one, shown, windows)
+        if scores is None:
+            scores = _scores_in_full(one, shown, windows)
         falls, covers = np.zeros(one.size), np.zeros(one.size)
-        for rows, kept in chunks(len(windows), one.batch_size):
-            scores = hidden(one.image[None], shown[None], windows[rows], one.arrays(len(rows)))["scores"]
-            for (top, bottom, left, right), score in zip(windows[rows[:kept]], scores, strict=False):
-                falls[top:bottom, left:right] += one.score - score
-                covers[top:bottom, left:right] += 1
-            one.tick(int(rows[kept - 1]) + 1)
+        for (top, bottom, left, right), score in zip(windows, scores, strict=True):
+            falls[top:bottom, left:right] += one.score - score
+            covers[top:bottom, left:right] += 1
         return Attribution(falls / covers, np.array(one.score))
 
     def windows(self, size: tuple[int, int]) -> NDArray[np.int32]:
@@ -85,6 +85,17 @@ def _pair(name: str, given: Any) -> tuple[int, int]:
     if len(pair) != 2 or any(not isinstance(n, int | np.integer) or n < 1 for n in pair):
         raise OptionError(f"{name}={given!r} must be a number of pixels, at least 1, or (height, width).")
     return int(pair[0]), int(pair[1])
+
+
+def _scores_in_full(one: OneImage, filling: NDArray[Any], windows: NDArray[np.int32]) -> NDArray[np.float64]:
+    """The score with each window hidden, in a run of the whole network for each."""
+    program = one.model.compile(_occlusion_program, one.target.formula)
+    scores = np.empty(len(windows))
+    for rows, kept in chunks(len(windows), one.batch_size):
+        found = program(one.image[None], filling[None], windows[rows], one.arrays(len(rows)))["scores"]
+        scores[rows[:kept]] = found[:kept]
+        one.tick(int(rows[kept - 1]) + 1)
+    return scores
 
 
 def _occlusion_program(

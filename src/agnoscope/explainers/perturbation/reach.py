@@ -17,7 +17,8 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.model import Array, Layer, Model, Patch
+from agnoscope.model import Layer, Model
+from agnoscope.patches import Array, Patch
 
 IMAGE: Final = ""
 """Stands for the image among the names of layers."""

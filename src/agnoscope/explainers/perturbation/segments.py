@@ -18,7 +18,8 @@ from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
 from agnoscope.explainers.fillings import Fill, Picture, check_fill, filling, hashable
 from agnoscope.explainers.perturbation.options import whole
-from agnoscope.model import Array, Model
+from agnoscope.model import Model
+from agnoscope.patches import Array
 from agnoscope.segmentation import superpixels
 from agnoscope.target import Formula
 

@@ -8,7 +8,9 @@ from agnoscope.errors import LayerError, OptionError
 from agnoscope.explainers.base import StepExplainer, answer, full_name
 from agnoscope.explainers.gradients.relu_rule import unchanged_activations
 from agnoscope.explainers.relevance.rules import Line, Part, Rule, Sums, linear_parts, lines_of, listener, weighed
-from agnoscope.model import Array, LinearPatch, Model, Patch, gradients
+from agnoscope.gradients import gradients
+from agnoscope.model import Model
+from agnoscope.patches import Array, LinearPatch, Patch
 from agnoscope.target import Bound
 
 Composite: TypeAlias = Literal["epsilon", "z-plus", "gamma", "epsilon-plus", "epsilon-gamma"]

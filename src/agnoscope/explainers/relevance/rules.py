@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, final
 
-from agnoscope.model import Array, Layer, LinearPatch, Model, Patch, Product
+from agnoscope.model import Layer, Model
+from agnoscope.patches import Array, LinearPatch, Patch, Product
 
 Rule: TypeAlias = Literal["epsilon", "z-plus", "gamma"]
 
