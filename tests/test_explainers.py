@@ -182,10 +182,12 @@ def test_chunks_make_no_difference(explainer: Explainer, batch_size: int) -> Non
     assert "batch_size" not in cut.provenance.automatic
 
 
-@pytest.mark.parametrize(("count", "size"), [(1, 1), (5, 2), (6, 3), (3, 10), (7, 7)])
-def test_chunks_are_of_one_size_and_count_every_item_once(count: int, size: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "size", "length"), [(1, 1, 1), (5, 2, 2), (6, 3, 3), (3, 10, 3), (7, 7, 7), (50, 6, 5), (53, 6, 6)]
+)
+def test_chunks_are_of_one_size_and_count_every_item_once(count: int, size: int, length: int) -> None:
     found = list(chunks(count, size))
-    assert {len(rows) for rows, _ in found} == {min(size, count)}
+    assert {len(rows) for rows, _ in found} == {length}
     assert [row for rows, kept in found for row in rows[:kept]] == list(range(count))
     assert all((rows[kept:] == count - 1).all() for rows, kept in found)
 

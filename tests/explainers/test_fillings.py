@@ -60,6 +60,7 @@ def test_pictures_are_options_that_can_be_compared() -> None:
     assert hashable(np.array([0.1, 0.2, 0.3])) == (0.1, 0.2, 0.3)
     assert hashable(["black", PIXELS]) == ("black", one)
     assert hashable("black") == "black"
+    assert hashable(np.stack([PIXELS, PIXELS[::-1]])) == (one, other)
 
 
 def test_one_or_several() -> None:

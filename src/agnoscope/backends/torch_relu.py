@@ -116,12 +116,11 @@ class ReluMode(TorchFunctionMode):
             return func(*args, **kwargs)
         self.met += 1
         x, high, into = cut
-        if into is x and not callable(self.rule):
-            return _relu_by_rule(x, self.rule, high, self.xp, True)
-        if into is None:
-            return _relu_by_rule(x, self.rule, high, self.xp, False)
-        # A callable rule reads what went in, which is about to be overwritten.
-        y = _relu_by_rule(x.clone(), self.rule, high, self.xp, False)
+        # A callable rule reads what went in, which may be about to be overwritten.
+        before = x.detach().clone() if into is x and callable(self.rule) else None
+        if into is None or into is x:
+            return _relu_by_rule(x, self.rule, high, self.xp, into is x, before)
+        y = _relu_by_rule(x, self.rule, high, self.xp, False, None)
         return (into if into.shape == y.shape else into.resize_(y.shape)).copy_(y)
 
 
@@ -131,18 +130,26 @@ class _Relu(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Any, rule: ReluRule, high: float | None, xp: Any, in_place: bool) -> Any:  # noqa: ARG004
+    def forward(x: Any, rule: ReluRule, high: float | None, xp: Any, in_place: bool, before: Any) -> Any:  # noqa: ARG004
         return x.clamp_(0, high) if in_place else x.clamp(0, high)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        x, ctx.rule, ctx.high, ctx.xp, in_place = inputs
+        x, ctx.rule, ctx.high, ctx.xp, in_place, before = inputs
         if in_place:
             ctx.mark_dirty(x)
-        ctx.save_for_backward(*((x, output) if callable(ctx.rule) else (output,) if ctx.rule == "guided" else ()))
+        ctx.save_for_backward(
+            *(
+                (x if before is None else before, output)
+                if callable(ctx.rule)
+                else (output,)
+                if ctx.rule == "guided"
+                else ()
+            )
+        )
 
     @staticmethod
-    def backward(ctx: Any, g: Any) -> tuple[Any, None, None, None, None]:
+    def backward(ctx: Any, g: Any) -> tuple[Any, None, None, None, None, None]:
         if ctx.rule == "deconvnet":
             passed = g.clamp_min(0)
         elif ctx.rule == "guided":
@@ -150,7 +157,7 @@ class _Relu(torch.autograd.Function):
         else:
             x, y = ctx.saved_tensors
             passed = ctx.rule(ctx.xp, x, y, g, _plain(g, x, ctx.high))
-        return passed, None, None, None, None
+        return passed, None, None, None, None, None
 
 
 _relu_by_rule: Callable[..., Any] = _Relu.apply  # untyped in torch

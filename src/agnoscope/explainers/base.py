@@ -8,7 +8,7 @@ another explainer's `attribute`. The shell that users call is in `call.py`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -101,8 +101,7 @@ class Explainer(ABC):
 
     def asked(self, target: Target) -> Target:
         """What is asked in the user's stead: the target itself, unless this is, or wraps, a recipe of its own."""
-        wrapped: Explainer | None = getattr(self, "explainer", None)
-        return target if wrapped is None else wrapped.asked(target)
+        return target
 
     def doubts(self, model: Model, size: tuple[int, int]) -> tuple[str, ...]:  # noqa: ARG002
         """Sentences for the result about what this method cannot see in this network."""
@@ -141,6 +140,45 @@ class Explainer(ABC):
         from agnoscope.explainers.call import call
 
         return call(self, model, images, target, batch_size, progress)
+
+
+class Wrapper(Explainer):
+    """An explainer made of another one, its field `explainer`, for which the name of a method will do.
+
+    What it needs, looks at, asks and doubts is what the other one does.
+    """
+
+    explainer: Explainer
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "explainer", as_explainer(self.explainer))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.explainer.needs
+
+    @property
+    def reduction(self) -> Reduction:
+        return self.explainer.reduction
+
+    @property
+    def layer(self) -> str | None:
+        """The other one's layer, if it looks at one."""
+        return getattr(self.explainer, "layer", None)
+
+    @property
+    def seed(self) -> int | None:
+        """The other one's seed, if it draws at random."""
+        return getattr(self.explainer, "seed", None)
+
+    def settle(self, model: Model, size: tuple[int, int]) -> Self:
+        return replace(self, explainer=self.explainer.settle(model, size))  # type: ignore[type-var]
+
+    def asked(self, target: Target) -> Target:
+        return self.explainer.asked(target)
+
+    def doubts(self, model: Model, size: tuple[int, int]) -> tuple[str, ...]:
+        return self.explainer.doubts(model, size)
 
 
 class StepExplainer(Explainer):

@@ -1,7 +1,6 @@
 """How many images go through the network at once: a comfortable number, less where memory runs out."""
 
 from collections.abc import Callable, Iterator
-from math import ceil
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -19,13 +18,23 @@ WORDS: Final = ("out of memory", "resource_exhausted", "allocate memory", "faile
 Result = TypeVar("Result")
 
 
+def even(count: int, size: int) -> int:
+    """The length into which `count` items are best cut.
+
+    It lies above half of `size` and is `size` at the most: the one that leaves the fewest places to be filled with work
+    for nothing.
+    """
+    size = min(size, count)
+    return min(range(size // 2 + 1, size + 1), key=lambda length: (-count % length, -length))
+
+
 def chunks(count: int, size: int) -> Iterator[tuple[NDArray[np.intp], int]]:
     """Cut `count` items into chunks of one length, at most `size`, so that one compiled program serves all.
 
     Yields:
         The items' numbers, the last one repeated to fill the last chunk, and how many of them count.
     """
-    size = ceil(count / ceil(count / size))  # as even as can be: what fills the last chunk is work for nothing
+    size = even(count, size)
     for start in range(0, count, size):
         rows = np.arange(start, start + size)
         yield np.minimum(rows, count - 1), min(size, count - start)

@@ -58,6 +58,8 @@ def hashable(given: Any) -> Any:
     """An option's value with its arrays as pictures; for `__post_init__`."""
     if isinstance(given, list | tuple):
         return tuple(hashable(item) for item in given)
+    if isinstance(given, np.ndarray) and given.ndim == 4:  # several pictures
+        return tuple(hashable(picture) for picture in given)
     if isinstance(given, np.ndarray):
         return Picture(given if given.ndim > 2 else given[..., None]) if given.ndim > 1 else hashable(given.tolist())
     return given

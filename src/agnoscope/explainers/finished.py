@@ -15,15 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, Self, TypeAlias, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.arrays import resize_matrix
 from agnoscope.errors import OptionError, nearest
-from agnoscope.explainers.base import Attribution, Explainer, Progress, as_explainer
-from agnoscope.explanation import Reduction
+from agnoscope.explainers.base import Attribution, Explainer, Progress, Wrapper
 from agnoscope.model import Model
 from agnoscope.resizing import RULES
 from agnoscope.target import Bound, ClassScore, Target
@@ -34,7 +33,7 @@ Step: TypeAlias = Callable[[NDArray[Any], tuple[int, int]], NDArray[Any]]
 
 @final
 @dataclass(frozen=True)
-class Finished(Explainer):
+class Finished(Wrapper):
     """An explainer whose values go through further steps, for the numbers of another library.
 
     The result's reduction, layer, seed, extras and notes are those of the wrapped explainer.
@@ -57,39 +56,15 @@ class Finished(Explainer):
     name: str = "finished"  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "explainer", as_explainer(self.explainer))
+        super().__post_init__()
         object.__setattr__(self, "steps", (self.steps,) if isinstance(self.steps, str) else tuple(self.steps))
         for step in self.steps:
             if step not in STEPS:
                 raise OptionError(f"There is no step {step!r}. Near it: {nearest(step, STEPS)}.")
 
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.explainer.needs
-
-    @property
-    def reduction(self) -> Reduction:
-        return self.explainer.reduction
-
-    @property
-    def layer(self) -> str | None:
-        """The wrapped explainer's."""
-        return getattr(self.explainer, "layer", None)
-
-    @property
-    def seed(self) -> int | None:
-        """The wrapped explainer's."""
-        return getattr(self.explainer, "seed", None)
-
-    def settle(self, model: Model, size: tuple[int, int]) -> Self:
-        return replace(self, explainer=self.explainer.settle(model, size))
-
     def asked(self, target: Target) -> Target:
         target = super().asked(target)
         return replace(target, space="probability") if self.probability and isinstance(target, ClassScore) else target
-
-    def doubts(self, model: Model, size: tuple[int, int]) -> tuple[str, ...]:
-        return self.explainer.doubts(model, size)
 
     def attribute(
         self, model: Model, images: NDArray[Any], target: Bound, batch_size: int, progress: Progress

@@ -9,7 +9,6 @@ Two levels, of which methods are made:
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import ceil
 from typing import Any, Self, cast
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from agnoscope.arrays import resize
 from agnoscope.errors import LayerError, OptionError, nearest
 from agnoscope.explainers.base import Explainer, OneImage, StepExplainer, answer
+from agnoscope.explainers.batches import even
 from agnoscope.gradients import Gradients, gradients
 from agnoscope.model import Layer, Model
 from agnoscope.patches import Array
@@ -30,7 +30,8 @@ class LayerMaps(Explainer):
     """What makes one map of all the maps of a layer.
 
     The values are signed, so that what speaks against the target is kept; the ReLU of the papers is the reduction
-    "positive", by which the map is drawn.
+    "positive", by which the map is drawn. It thus comes after the enlarging; where it must come before, take
+    `upsample=False`.
 
     Attributes:
         layer: the layer whose maps are looked at, or any ending of its path that only one layer has; by default
@@ -148,7 +149,7 @@ def equal_chunks(items: NDArray[Any], size: int, most: int) -> Iterator[NDArray[
 
     So one compiled program serves all images, however many items each has.
     """
-    size = ceil(most / ceil(most / size))
+    size = even(most, size)
     for start in range(0, len(items), size):
         yield items[np.minimum(np.arange(start, start + size), len(items) - 1)]
 

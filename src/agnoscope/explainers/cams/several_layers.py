@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from agnoscope.arrays import resize
 from agnoscope.errors import LayerError, OptionError
-from agnoscope.explainers.base import Attribution, Explainer, Progress, as_explainer
+from agnoscope.explainers.base import Attribution, Explainer, Progress, Wrapper
 from agnoscope.explainers.cams.grad_cam import GradCAM
 from agnoscope.explanation import REDUCTIONS
 from agnoscope.model import Model
@@ -21,7 +21,7 @@ STAGES: Final = 3
 
 @final
 @dataclass(frozen=True)
-class SeveralLayers(Explainer):
+class SeveralLayers(Wrapper):
     """A method at several layers: fine places from early ones, what they mean from late ones.
 
     Of each layer's map what is positive is divided by its largest value; a map in which nothing is positive stays
@@ -46,7 +46,7 @@ class SeveralLayers(Explainer):
     fuse: Literal["mean", "max"] = "mean"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "explainer", as_explainer(self.explainer))
+        super().__post_init__()
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(self.layers))
         if "layer" not in {option.name for option in fields(self.explainer)}:  # type: ignore[arg-type]
@@ -55,10 +55,6 @@ class SeveralLayers(Explainer):
             raise OptionError("Name the layers in layers=, not in the method that is wrapped.")
         if self.fuse not in ("mean", "max"):
             raise OptionError(f"fuse={self.fuse!r} must be 'mean' or 'max'.")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.explainer.needs
 
     def settle(self, model: Model, size: tuple[int, int]) -> Self:
         asked = self.layers if self.layers is not None else stage_ends(model, size)

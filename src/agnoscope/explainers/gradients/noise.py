@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.errors import OptionError
+from agnoscope.explainers.options import positive, whole
 
 
 def check_noise(samples: Any, noise: Any) -> None:
@@ -14,10 +14,8 @@ def check_noise(samples: Any, noise: Any) -> None:
     Raises:
         OptionError: `samples` is no whole number above 0, or `noise` is negative or not finite.
     """
-    if not isinstance(samples, int) or samples < 1:
-        raise OptionError(f"samples={samples!r} must be a whole number, at least 1.")
-    if not isinstance(noise, int | float) or not 0 <= noise < np.inf:
-        raise OptionError(f"noise={noise!r} must be a finite number, 0 or above: a standard deviation.")
+    whole("samples", samples)
+    positive("noise", noise, or_zero=True)
 
 
 def contrast(image: NDArray[Any]) -> float:

@@ -1,22 +1,21 @@
 """SmoothGrad and its kin: what a method says of an image under noise, summed up. They wrap any method."""
 
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.explainers.base import Attribution, Explainer, ImageByImage, OneImage, as_explainer, silent
+from agnoscope.explainers.base import Attribution, Explainer, ImageByImage, OneImage, Wrapper, silent
 from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.gradients.noise import check_noise, contrast, normals
 from agnoscope.explainers.gradients.saliency import Saliency
-from agnoscope.explanation import Reduction
 from agnoscope.model import Model
 
 
 @dataclass(frozen=True)
-class UnderNoise(ImageByImage):
+class UnderNoise(Wrapper, ImageByImage):
     """An explainer run on noisy copies of the image. Subclasses are final and say what is kept of its values.
 
     The noise is normal and is added in the user's bounds; as in the paper, the noisy images are not cut off at them.
@@ -41,28 +40,9 @@ class UnderNoise(ImageByImage):
     def kept(mean: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:
         """What is kept of the values: a function of their mean and variance over the copies."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "explainer", as_explainer(self.explainer))
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.explainer.needs
-
-    @property
-    def reduction(self) -> Reduction:
-        return self.explainer.reduction
-
-    @property
-    def layer(self) -> str | None:
-        """The wrapped explainer's."""
-        return getattr(self.explainer, "layer", None)
-
     def settle(self, model: Model, size: tuple[int, int]) -> Self:
         check_noise(self.samples, self.noise)
-        return replace(self, explainer=self.explainer.settle(model, size))
-
-    def doubts(self, model: Model, size: tuple[int, int]) -> tuple[str, ...]:
-        return self.explainer.doubts(model, size)
+        return super().settle(model, size)
 
     def looks(self, model: Model, size: tuple[int, int]) -> int:  # noqa: ARG002
         return self.samples

@@ -1,13 +1,13 @@
 """XRAI: the regions of an image, ranked by how much of an attribution each gains for its area."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, Self, final
+from typing import Any, Final, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.errors import OptionError
-from agnoscope.explainers.base import Attribution, Explainer, Progress, as_explainer
+from agnoscope.explainers.base import Attribution, Explainer, Progress, Wrapper
 from agnoscope.explainers.gradients.integrated_gradients import IntegratedGradients
 from agnoscope.model import Model
 from agnoscope.target import Bound
@@ -28,7 +28,7 @@ WORTHWHILE: Final = 50 / SIDE**2
 
 @final
 @dataclass(frozen=True)
-class XRAI(Explainer):
+class XRAI(Wrapper):
     """Attribution through regions (Kapishnikov, Bolukbasi, Viégas and Terry, ICCV 2019).
 
     The image is cut into regions by its colours, coarsely and finely (Felzenszwalb and Huttenlocher, IJCV 2004). Then
@@ -49,19 +49,9 @@ class XRAI(Explainer):
     variant: Literal["full", "fast"] = "full"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "explainer", as_explainer(self.explainer))
+        super().__post_init__()
         if self.variant not in ("full", "fast"):
             raise OptionError(f"variant={self.variant!r} is unknown: use 'full' or 'fast'.")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.explainer.needs
-
-    def settle(self, model: Model, size: tuple[int, int]) -> Self:
-        return replace(self, explainer=self.explainer.settle(model, size))
-
-    def doubts(self, model: Model, size: tuple[int, int]) -> tuple[str, ...]:
-        return self.explainer.doubts(model, size)
 
     def attribute(
         self, model: Model, images: NDArray[Any], target: Bound, batch_size: int, progress: Progress

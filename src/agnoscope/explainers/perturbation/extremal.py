@@ -19,7 +19,7 @@ from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, Explainer, Progress, score_program
 from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import blurred
-from agnoscope.explainers.perturbation.options import share, whole
+from agnoscope.explainers.options import share, whole
 from agnoscope.model import Model
 from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula

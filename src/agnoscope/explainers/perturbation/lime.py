@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.explainers.fillings import Fill
-from agnoscope.explainers.perturbation.options import positive, whole
+from agnoscope.explainers.options import positive, whole
 from agnoscope.explainers.perturbation.segments import BySegments, Game, Segments
 from agnoscope.model import Model
 

@@ -13,7 +13,7 @@ from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
 from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import Fill, check_fill, filling, hashable
-from agnoscope.explainers.perturbation.options import share, whole
+from agnoscope.explainers.options import share, whole
 from agnoscope.model import Model
 from agnoscope.patches import Array
 from agnoscope.target import Formula

@@ -8,7 +8,6 @@ inside the compiled program, from one row of zeros and ones for each, so that no
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 from typing import Any, Final, Self, TypeAlias, final
 
 import numpy as np
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 
 from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
+from agnoscope.explainers.batches import even
 from agnoscope.explainers.fillings import Fill, Picture, check_fill, filling, hashable
-from agnoscope.explainers.perturbation.options import whole
+from agnoscope.explainers.options import whole
 from agnoscope.model import Model
 from agnoscope.patches import Array
 from agnoscope.segmentation import superpixels
@@ -119,7 +119,7 @@ class BySegments(ImageByImage):
         looks = self.looks(one.model, one.size)
         shown = filling(self.fill, one.image, one.model.spec)
         segments = segments_of(self.segments, one.image)
-        worth, extras = self.play(Game(one, shown, segments, ceil(looks / ceil(looks / one.batch_size))))
+        worth, extras = self.play(Game(one, shown, segments, even(looks, one.batch_size)))
         return Attribution(worth[segments], np.array(one.score), extras=extras)
 
 
