@@ -58,6 +58,8 @@ def family(layer: str, middle: str, size: int) -> Mapping[str, Callable[[], ag.E
         "kernel-shap": lambda: ag.KernelSHAP(samples=24),
         "extremal-perturbation": lambda: ag.ExtremalPerturbation(steps=5),
         "lrp": lambda: ag.LRP(1e-2),
+        "lrp epsilon-plus": lambda: ag.LRP(1e-2, rule="epsilon-plus"),
+        "lrp epsilon-gamma": lambda: ag.LRP(1e-2, rule="epsilon-gamma"),
         "random": ag.RandomMap,
         "edge-filter": ag.EdgeFilter,
         "constant": ag.ConstantMap,

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import agnoscope as ag
+from agnoscope.plugins import plugins
 from tests.family import CHAOTIC, FORWARD, NAMES, family
 from tests.networks import RESNET20
-from tests.test_parity import LAST, MIDDLE, apart, layer, network, x64
+from tests.test_parity import LAST, METHODS, MIDDLE, apart, layer, network, x64
 
 OTHERS = [pytest.param("linen", marks=pytest.mark.jax), pytest.param("keras", marks=pytest.mark.tensorflow)]
 
@@ -26,6 +27,11 @@ def explanation(framework: str, dtype: str, method: str) -> ag.Explanation:
         last, middle = (layer(model, names["resnet20"]) for names in (LAST, MIDDLE))
         explainer = family(last, middle, RESNET20.size)[method]()
         return explainer(model, RESNET20.photo("cat.jpg"), batch_size=6)
+
+
+def test_no_method_is_left_out() -> None:
+    ours = {provided.spec.name for provided in plugins().specs("explainer") if provided.provider == "agnoscope"}
+    assert ours <= {*NAMES, *METHODS}
 
 
 @pytest.mark.torch

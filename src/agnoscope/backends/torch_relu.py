@@ -138,15 +138,10 @@ class _Relu(torch.autograd.Function):
         x, ctx.rule, ctx.high, ctx.xp, in_place, before = inputs
         if in_place:
             ctx.mark_dirty(x)
-        ctx.save_for_backward(
-            *(
-                (x if before is None else before, output)
-                if callable(ctx.rule)
-                else (output,)
-                if ctx.rule == "guided"
-                else ()
-            )
-        )
+        if callable(ctx.rule):
+            ctx.save_for_backward(x if before is None else before, output)
+        elif ctx.rule == "guided":
+            ctx.save_for_backward(output)
 
     @staticmethod
     def backward(ctx: Any, g: Any) -> tuple[Any, None, None, None, None, None]:
