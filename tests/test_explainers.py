@@ -238,7 +238,9 @@ def test_a_map_of_zeros_is_told(explainer: Explainer) -> None:
     found = explainer(wrap(dark), X[:2], 1)
     assert not found.values.any()
     assert found.provenance.warnings == tuple(
-        f"image {i}: every value is zero; the target does not depend on what this method looks at." for i in (1, 2)
+        f"image {i}: every value is zero; the target does not depend on what this method looks at, or the image "
+        "is what it is compared with."
+        for i in (1, 2)
     )
 
 
@@ -275,7 +277,7 @@ def test_a_gradient_that_is_not_finite_is_told() -> None:
 def test_what_cannot_be_is_refused(explainer: Explainer) -> None:
     model = wrap(network())
     for batch_size in (0, -3):
-        with pytest.raises(OptionError, match=f"batch_size={batch_size} must be at least 1"):
+        with pytest.raises(OptionError, match=f"batch_size={batch_size} must be a whole number, at least 1"):
             explainer(model, X, batch_size=batch_size)
     with pytest.raises(TargetError, match="4 classes"):
         explainer(model, X, 4)

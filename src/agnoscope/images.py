@@ -84,7 +84,7 @@ class InputSpec:
         """What the network receives as zeros, in the bounds and channels of an image: one value or one per channel."""
         (low, high), (start, end) = self.bounds, self.range or self.bounds
         centre = low + (np.atleast_1d(np.asarray(self.mean, dtype=np.float64)) - start) * (high - low) / (end - start)
-        return centre[::-1] if self.channels == "BGR" else centre
+        return centre[::-1].copy() if self.channels == "BGR" else centre  # PyTorch takes no negative strides
 
     def size_or(self, size: Sequence[int] | None) -> tuple[int, int]:
         """The size asked for, else the network's own.

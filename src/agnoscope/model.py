@@ -101,6 +101,7 @@ class Model(ABC):
             framework's own in a compiled program, whose arguments they are.
         binding: name, shape and dtype of each, by which runs are told apart.
         batch_limits: how many images at once turned out to fit into memory, where it ran out before.
+        measured: what explainers found out about its structure by a run, by names of their own, size and binding.
     """
 
     EVERYTHING: ClassVar[frozenset[str]] = frozenset({"capture", "patch", "gradient", "relu", "weights"})
@@ -123,6 +124,7 @@ class Model(ABC):
         self._outlines: dict[tuple[tuple[int, int], Hashable], Outline] = {}  # by size and binding
         self._token_layers: dict[tuple[tuple[int, int], Hashable], Layer | None] = {}  # by size and binding
         self.batch_limits: dict[Hashable, int] = {}
+        self.measured: dict[Hashable, Any] = {}
 
     @abstractmethod
     def discover(self, size: tuple[int, int]) -> Outline:

@@ -5,7 +5,8 @@
     "nearest"    the pixel under the upper left corner of the new one: PyTorch
 
 agnoscope's own rule is in `arrays`: linear with half-pixel centres, the border's pixels going on, as TensorFlow, OpenCV
-and PyTorch enlarge. None of these averages where it shrinks.
+and PyTorch enlarge. The three rules above do not
+average where they shrink.
 """
 
 from collections.abc import Callable, Mapping

@@ -74,14 +74,14 @@ def named_value(text: str) -> tuple[str, Any]:
 
 
 def parsed(text: str) -> Any:
-    """true, false, none, numbers with commas between them, or a word."""
+    """true, false, none, or numbers or words with commas between them."""
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
     try:
         return NUMBERS.convert(text, None, None)
     except click.BadParameter:
-        return text
+        return tuple(map(parsed, text.split(","))) if "," in text else text
 
 
 def load_image(text: str) -> Any:

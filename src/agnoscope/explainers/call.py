@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.answers import first_answers
-from agnoscope.errors import NonFiniteError, OptionError
+from agnoscope.errors import NonFiniteError
 from agnoscope.explainers.base import Attribution, Explainer, Progress, record, silent
 from agnoscope.explainers.batches import comfortable_batch, within_memory
+from agnoscope.explainers.options import whole
 from agnoscope.explanation import Explanation, Provenance, Reduction
 from agnoscope.images import ImageLike, load
 from agnoscope.model import Model
@@ -39,9 +40,7 @@ def call(
     settled = explainer.settle(model, size)
     asked = explainer.asked(as_target(target))
     bound = asked.bind(model, len(batch.images), size)
-    if batch_size is not None and batch_size < 1:
-        raise OptionError(f"batch_size={batch_size} must be at least 1.")
-    wanted = batch_size or comfortable_batch(model, size)
+    wanted = comfortable_batch(model, size) if batch_size is None else whole("batch_size", batch_size)
     with np.errstate(all="ignore"):  # what is not finite is found and named below
         found, chunk = within_memory(
             model,
@@ -128,7 +127,10 @@ def _capture_program(model: Model, names: tuple[str, ...], images: Array) -> dic
 def _emptiness(values: NDArray[Any], names: tuple[str, ...], reduction: Reduction) -> Iterator[str]:
     for value, name in zip(values, names, strict=True):
         if not value.any():
-            yield f"{name}: every value is zero; the target does not depend on what this method looks at."
+            yield (
+                f"{name}: every value is zero; the target does not depend on what this method looks at, or the image "
+                "is what it is compared with."
+            )
         elif reduction == "positive" and value.max() <= 0:
             yield f"{name}: nothing speaks for the target here; every value is negative."
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from agnoscope.explainers.base import Attribution, Explainer, Progress, score_program
 from agnoscope.explainers.batches import chunks
+from agnoscope.explainers.options import generator
 from agnoscope.model import Model
 from agnoscope.target import Bound
 
@@ -58,7 +59,7 @@ class RandomMap(Control):
     seed: int = 0
 
     def map_of(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        return np.random.default_rng(self.seed).random(image.shape[:2], dtype=np.float32)
+        return generator(self.seed).random(image.shape[:2], dtype=np.float32)
 
 
 @final

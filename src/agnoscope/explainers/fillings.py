@@ -58,11 +58,17 @@ def hashable(given: Any) -> Any:
     """An option's value with its arrays as pictures; for `__post_init__`."""
     if isinstance(given, list | tuple):
         return tuple(hashable(item) for item in given)
+    if hasattr(given, "detach"):  # PyTorch's, which may need a gradient or lie on a device
+        given = given.detach().cpu().numpy()
+    elif hasattr(given, "__array__") and not isinstance(given, np.generic):  # any other array or picture
+        given = np.asarray(given)
     if isinstance(given, np.ndarray) and given.ndim == 4:  # several pictures
         return tuple(hashable(picture) for picture in given)
     if isinstance(given, np.ndarray):
-        return Picture(given if given.ndim > 2 else given[..., None]) if given.ndim > 1 else hashable(given.tolist())
-    return given
+        if given.ndim < 2:
+            return hashable(given.tolist())
+        return Picture(np.array(given if given.ndim > 2 else given[..., None]))  # a copy, which nobody changes
+    return given.item() if isinstance(given, np.generic) else given
 
 
 def several(given: Any) -> tuple[Fill, ...]:
@@ -96,7 +102,8 @@ def check_fill(option: str, fill: Any, spec: InputSpec, size: tuple[int, int]) -
         wanted = f"one number or {spec.depth}" if not isinstance(fill, Picture) else f"of shape {shapes[-1]}"
         raise OptionError(f"{option}={fill!r} must be {wanted}, within ({low:g}, {high:g}).")
     if not ((low <= pixels) & (pixels <= high)).all():
-        raise OptionError(f"{option}={fill!r} holds values that lie not within the bounds ({low:g}, {high:g}).")
+        hint = " Divide it by 255." if isinstance(fill, Picture) and fill.pixels.dtype == np.uint8 else ""
+        raise OptionError(f"{option}={fill!r} holds values that lie not within the bounds ({low:g}, {high:g}).{hint}")
 
 
 def filling(fill: Any, image: NDArray[Any], spec: InputSpec) -> NDArray[Any]:

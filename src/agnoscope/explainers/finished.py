@@ -89,12 +89,12 @@ def _check(step: str, values: NDArray[Any]) -> None:
 def _scaled(guard: float, values: NDArray[Any], _: tuple[int, int]) -> NDArray[Any]:
     low, high = _extremes(values)
     span = high - low + guard
-    return np.divide(values - low, span, out=np.zeros_like(values), where=span > 0)
+    return (values - low) / np.where(span == 0, 1, span)  # NaN stays
 
 
 def _share(values: NDArray[Any], _: tuple[int, int]) -> NDArray[Any]:
     high = _extremes(values)[1]
-    return np.divide(values, high, out=np.zeros_like(values), where=high > 0)
+    return np.where(high <= 0, 0, values / np.where(high <= 0, 1, high))  # NaN stays
 
 
 def _extremes(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

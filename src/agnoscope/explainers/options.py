@@ -43,3 +43,12 @@ def positive(option: str, given: Any, or_zero: bool = False) -> float:
     if not isinstance(given, int | float | np.number) or not (0 < given < float("inf") or (or_zero and given == 0)):
         raise OptionError(f"{option}={given!r} must be a finite number {'from 0 on' if or_zero else 'above 0'}.")
     return float(given)
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """The source of an image's random numbers.
+
+    Raises:
+        OptionError: the seed is no whole number from 0 on.
+    """
+    return np.random.default_rng(whole("seed", seed, least=0))

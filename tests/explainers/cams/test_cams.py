@@ -304,7 +304,7 @@ def test_constant_channels_never_go_through_the_network() -> None:
 
 @pytest.mark.parametrize("channels", [0, -1, 2.5])
 def test_channels_must_be_a_number_of_them(channels: Any) -> None:
-    with pytest.raises(ag.OptionError, match="must be a number of channels, at least 1"):
+    with pytest.raises(ag.OptionError, match="must be a whole number, at least 1"):
         ScoreCAM(channels=channels)(ag.wrap(DEEP), X)
 
 

@@ -58,8 +58,8 @@ def test_an_image_of_one_colour_has_nothing_to_take_away() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "steps=0 must be at least 1"),
-        ({"max_sigma": 0}, "max_sigma=0 must be a number of pixels above 0"),
+        ({"steps": 0}, "steps=0 must be a whole number, at least 1"),
+        ({"max_sigma": 0}, "max_sigma=0 must be a finite number above 0"),
         ({"max_sigma": float("nan")}, "max_sigma=nan must be"),
     ],
 )

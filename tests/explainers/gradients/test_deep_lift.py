@@ -144,7 +144,7 @@ def test_it_refuses_what_makes_no_sense() -> None:
         DeepLift()(wrap(linear_network()), X, 1)
     for options, message in (
         ({"baseline": "pink"}, "baseline='pink' is unknown"),
-        ({"tolerance": 0}, "tolerance=0 must be above 0"),
+        ({"tolerance": 0}, "tolerance=0 must be a finite number above 0"),
     ):
         with pytest.raises(OptionError, match=message):
             DeepLift(**options)(rectified_model(), X)  # type: ignore[arg-type]

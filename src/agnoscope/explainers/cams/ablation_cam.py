@@ -8,6 +8,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.errors import LayerError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
 from agnoscope.explainers.batches import ran_out_of_memory
 from agnoscope.explainers.cams.base import LayerMaps, equal_chunks
@@ -59,7 +60,8 @@ class AblationCAM(LayerMaps, ImageByImage):
         except Exception as error:  # whatever a framework says when one image cannot be joined with many
             if ran_out_of_memory(error):
                 raise
-        # A branch that passes the layer by is joined with it later: all copies take the whole way.
+        # A branch that passes the layer by is joined with it later, or the network counts its images before the layer:
+        # all copies take the whole way.
         chunks = equal_chunks(channels, one.batch_size, every)
         return self._scores(one, chunks, len(channels), copies=None)
 
@@ -85,4 +87,7 @@ def _ablated_program(
         between = (1,) * (len(activation.shape) - 2)
         return activation * xp.astype(xp.reshape(kept, (-1, *between, layer.shape[-1])), activation.dtype)
 
-    return {"scores": formula(xp, model.run(images, formula.needs, {layer.name: without}), arrays)}
+    values = model.run(images, formula.needs, {layer.name: without})
+    if any(values[need].shape[0] != channels.shape[0] for need in formula.needs):
+        raise LayerError(f"What comes after {layer.name!r} does not keep its copies apart.")  # to be caught above
+    return {"scores": formula(xp, values, arrays)}

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final, final
+from typing import Any, Final, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.arrays import resize
 from agnoscope.explainers.base import Attribution, Progress, StepExplainer, answer
+from agnoscope.explainers.options import positive
 from agnoscope.gradients import gradients
 from agnoscope.model import Layer, Model
 from agnoscope.patches import Array, Patch
@@ -35,11 +36,14 @@ class FullGrad(StepExplainer):
     and are left out of the picture. The input is what the network receives, normalised.
 
     A layer's bias is what it says to nothing: what it gives when every layer before it is silent. So the biases of
-    batch normalisation are among them, and no weight needs to be read. What is lost where other activations than
-    ReLUs bend the score stands in the extras as "delta": score minus the sum of all parts, dense layers included.
+    batch normalisation are among them, and no weight needs to be read. Where the activation is part of the layer, as
+    in a Keras layer made with `activation="relu"`, it cuts the bias off, and the part is not the paper's. What is lost
+    so, and where other activations than ReLUs bend the score, stands in the extras as "delta": score minus the sum of
+    all parts, dense layers included.
 
     Attributes:
-        guard: what is added to a channel's range when it is rescaled; the authors' code and pytorch-grad-cam add 1e-7.
+        guard: what is added to a channel's range when it is rescaled; pytorch-grad-cam adds 1e-7. (The authors' code
+            adds 1e-6, and rescales all channels of a layer together.)
     """
 
     name = "full-grad"
@@ -47,6 +51,10 @@ class FullGrad(StepExplainer):
     reduction = "positive"
 
     guard: float = 0.0
+
+    def settle(self, model: Model, size: tuple[int, int]) -> Self:  # noqa: ARG002
+        positive("guard", self.guard, or_zero=True)
+        return self
 
     def step(self, model: Model, images: Array, target: Bound) -> dict[str, Array]:
         xp, size = model.xp, (images.shape[1], images.shape[2])
@@ -68,7 +76,8 @@ class FullGrad(StepExplainer):
         missed = np.abs(found.extras["delta"]) > INCOMPLETE * np.abs(found.scores)
         note = (
             f"For {int(missed.sum())} of {len(missed)} images the parts do not add up to the score (see the extras, "
-            "'delta'): activations that are no ReLUs, or biases outside of layers, are not shared out."
+            "'delta'): activations that are no ReLUs, or stand within a layer, and biases outside of layers are not "
+            "shared out."
         )
         return replace(found, notes=(*found.notes, *((note,) if missed.any() else ())))
 

@@ -1,9 +1,11 @@
 """Grad-CAM++: the gradient averaged with weights, so that each of several objects counts."""
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Self, final
 
 from agnoscope.explainers.cams.base import GradientMaps
+from agnoscope.explainers.options import positive
+from agnoscope.model import Model
 from agnoscope.patches import Array
 
 
@@ -29,13 +31,18 @@ class GradCAMPlusPlus(GradientMaps):
 
     guard: float = 0.0
 
+    def settle(self, model: Model, size: tuple[int, int]) -> Self:
+        positive("guard", self.guard, or_zero=True)
+        return super().settle(model, size)
+
     def combine(self, xp: Any, maps: Array, slopes: Array) -> Array:
-        rising = slopes > 0  # eq. 7 has a ReLU on the gradient, so elsewhere alpha does not matter
+        # Eq. 7 has a ReLU on the gradient, so elsewhere alpha does not matter; NaN is to stay.
+        rising = xp.logical_not(slopes <= 0)
         bottom = 2 + xp.sum(maps, axis=(1, 2), keepdims=True) * slopes
         if self.guard:
             squares = slopes * slopes
             bottom = bottom + self.guard / xp.where(squares > 0, squares, xp.ones_like(squares))
-            rising = xp.logical_and(rising, squares > 0)
+            rising = xp.logical_and(rising, xp.logical_not(squares <= 0))
         safe = xp.where(xp.logical_and(rising, bottom != 0), bottom, xp.ones_like(bottom))
         alpha = 1 / safe  # eq. 19, shortened by g²
         weights = xp.sum(xp.where(rising, alpha * slopes, xp.zeros_like(slopes)), axis=(1, 2), keepdims=True)

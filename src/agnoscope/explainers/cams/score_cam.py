@@ -7,9 +7,9 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
 from agnoscope.explainers.cams.base import LayerMaps, equal_chunks
+from agnoscope.explainers.options import whole
 from agnoscope.model import Model
 from agnoscope.patches import Array
 from agnoscope.resizing import check_rule, resized
@@ -45,8 +45,8 @@ class ScoreCAM(LayerMaps, ImageByImage):
     enlarge: str = "linear"
 
     def settle(self, model: Model, size: tuple[int, int]) -> Self:
-        if self.channels is not None and not (isinstance(self.channels, int) and self.channels >= 1):
-            raise OptionError(f"channels={self.channels!r} must be a number of channels, at least 1, or None for all.")
+        if self.channels is not None:
+            whole("channels", self.channels)
         check_rule("enlarge", self.enlarge)
         return super().settle(model, size)
 

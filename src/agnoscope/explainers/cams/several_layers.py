@@ -26,7 +26,8 @@ class SeveralLayers(Wrapper):
 
     Of each layer's map what is positive is divided by its largest value; a map in which nothing is positive stays
     zero. Their mean, or largest value, has the shape (images, height, width), between 0 and 1. The fusion of
-    pytorch-grad-cam (Gildenblat, 2021); with Layer-CAM and "max" that of Jiang et al., IEEE TIP 2021.
+    pytorch-grad-cam (Gildenblat, 2021). With Layer-CAM and "max" it is that of Jiang et al., IEEE TIP 2021, but for the
+    tanh by which they lift the maps of early layers.
 
     Attributes:
         explainer: a method that has the option `layer`, itself unset, or the name of one.
@@ -48,7 +49,10 @@ class SeveralLayers(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.layers is not None:
-            object.__setattr__(self, "layers", tuple(self.layers))
+            if not isinstance(self.layers, str | list | tuple):
+                raise OptionError(f"layers={self.layers!r} must be names of layers: layers=('layer3', 'layer4').")
+            layers = (self.layers,) if isinstance(self.layers, str) else tuple(self.layers)
+            object.__setattr__(self, "layers", layers)
         if "layer" not in {option.name for option in fields(self.explainer)}:  # type: ignore[arg-type]
             raise OptionError(f"{self.explainer.name} looks at no layer. Give a method that does: ag.GradCAM().")
         if getattr(self.explainer, "layer", None) is not None:

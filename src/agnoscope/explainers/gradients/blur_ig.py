@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.arrays import blur_matrix
-from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage, score_program, slope
 from agnoscope.explainers.batches import chunks
+from agnoscope.explainers.options import positive, whole
 from agnoscope.model import Model
 from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula
@@ -45,12 +45,9 @@ class BlurIG(ImageByImage):
     max_sigma: float | None = None
 
     def settle(self, model: Model, size: tuple[int, int]) -> Self:  # noqa: ARG002
-        if self.steps < 1:
-            raise OptionError(f"steps={self.steps!r} must be at least 1.")
-        sigma = 50 / 224 * min(size) if self.max_sigma is None else self.max_sigma
-        if not 0 < sigma < np.inf:
-            raise OptionError(f"max_sigma={self.max_sigma!r} must be a number of pixels above 0.")
-        return replace(self, max_sigma=float(sigma))
+        whole("steps", self.steps)
+        sigma = 50 / 224 * min(size) if self.max_sigma is None else positive("max_sigma", self.max_sigma)
+        return replace(self, max_sigma=sigma)
 
     def looks(self, model: Model, size: tuple[int, int]) -> int:  # noqa: ARG002
         return self.steps + 1

@@ -7,11 +7,11 @@ from typing import Any, Final, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, Explainer, Progress, score_program, slope
 from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import Fill, check_fill, filling, hashable
 from agnoscope.explainers.gradients.relu_rule import unchanged_activations
+from agnoscope.explainers.options import positive
 from agnoscope.model import Model
 from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula
@@ -51,8 +51,7 @@ class DeepLift(Explainer):
         object.__setattr__(self, "baseline", hashable(self.baseline))
 
     def settle(self, model: Model, size: tuple[int, int]) -> Self:
-        if not self.tolerance > 0:
-            raise OptionError(f"tolerance={self.tolerance!r} must be above 0.")
+        positive("tolerance", self.tolerance)
         check_fill("baseline", self.baseline, model.spec, size)
         return self
 

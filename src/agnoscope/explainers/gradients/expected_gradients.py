@@ -11,6 +11,7 @@ from agnoscope.explainers.base import Attribution, ImageByImage, OneImage, full_
 from agnoscope.explainers.fillings import Fill, check_fill, hashable, several
 from agnoscope.explainers.gradients.noise import check_noise, contrast, normals
 from agnoscope.explainers.gradients.paths import Paths
+from agnoscope.explainers.options import generator
 from agnoscope.model import Model
 
 
@@ -62,7 +63,7 @@ class ExpectedGradients(ImageByImage):
         return self.samples
 
     def attribute_one(self, one: OneImage) -> Attribution:
-        rng, given = np.random.default_rng(self.seed), several(self.baselines)
+        rng, given = generator(self.seed), several(self.baselines)
         turns = (np.arange(self.samples) + rng.integers(len(given))) % len(given)
         met, which = np.unique(turns, return_inverse=True)
         nodes = rng.random(self.samples, dtype=np.float32)

@@ -11,6 +11,7 @@ from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, Explainer, Progress, score_program, slope
 from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import Fill, check_fill, filling, hashable
+from agnoscope.explainers.options import positive, whole
 from agnoscope.model import Model
 from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula
@@ -55,12 +56,11 @@ class GuidedIG(Explainer):
 
     def settle(self, model: Model, size: tuple[int, int]) -> Self:
         check_fill("baseline", self.baseline, model.spec, size)
-        if self.steps < 1:
-            raise OptionError(f"steps={self.steps!r} must be at least 1.")
-        if not (0 < self.fraction <= 1 and 0 <= self.max_dist <= 1):
-            raise OptionError(
-                f"fraction={self.fraction!r} must be above 0, max_dist={self.max_dist!r} at least 0; both at most 1."
-            )
+        whole("steps", self.steps)
+        positive("fraction", self.fraction)
+        positive("max_dist", self.max_dist, or_zero=True)
+        if max(self.fraction, self.max_dist) > 1:
+            raise OptionError(f"fraction={self.fraction!r} and max_dist={self.max_dist!r} must both be at most 1.")
         return self
 
     def attribute(

@@ -12,6 +12,7 @@ from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage, full_name
 from agnoscope.explainers.fillings import Fill, check_fill, hashable, several
 from agnoscope.explainers.gradients.paths import Paths
+from agnoscope.explainers.options import positive, whole
 from agnoscope.model import Model
 
 Rule: TypeAlias = Literal["gauss-legendre", "left", "right", "middle", "trapezoid", "captum-trapezoid", "linspace"]
@@ -37,7 +38,8 @@ class IntegratedGradients(ImageByImage):
             they add up to 1 - 1 / steps. PAIR's "linspace" lies there too, and weighs all alike.
         tolerance: as a share of the score's rise, the error at which doubling ends; None looks at `steps` points
             and no more.
-        most: how many points are looked at in the end at the most. Where that does not suffice, the result says so.
+        most: up to how many points doubling goes; `steps` are looked at in any case. Where that does not suffice, the
+            result says so.
         layer: a layer within which the path lies, from its activation on the baseline to that on the image, in place
             of the image; the values then have its shape.
     """
@@ -60,12 +62,10 @@ class IntegratedGradients(ImageByImage):
         if self.rule not in RULES:
             raise OptionError(f"rule={self.rule!r} is unknown: use {', '.join(map(repr, RULES))}.")
         least = 2 if "trapezoid" in self.rule else 1
-        if not isinstance(self.steps, int) or self.steps < least:
-            raise OptionError(f"steps={self.steps!r} must be a whole number, for {self.rule!r} at least {least}.")
-        if not isinstance(self.most, int):
-            raise OptionError(f"most={self.most!r} must be a whole number of steps.")
-        if self.tolerance is not None and not self.tolerance > 0:
-            raise OptionError(f"tolerance={self.tolerance!r} must be above 0, or None for exactly {self.steps} steps.")
+        whole("steps", self.steps, least)
+        if self.tolerance is not None:
+            positive("tolerance", self.tolerance)
+            whole("most", self.most)
         for fill in several(self.baseline):
             check_fill("baseline", fill, model.spec, size)
         return replace(self, layer=full_name(model, self.layer, size))

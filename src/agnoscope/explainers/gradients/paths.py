@@ -11,6 +11,7 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.errors import NonFiniteError
 from agnoscope.explainers.base import OneImage, score_program
 from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import Fill, filling
@@ -49,6 +50,11 @@ class Paths:
             look = one.model.compile(_activation_program, layer)
             end, *starts = (look(picture)["activation"] for picture in (one.image[None], *pictures))
         scores = np.array([_score_at(one, layer, start) for start in starts])
+        if not np.isfinite(scores).all():
+            guilty = baselines[int(np.flatnonzero(~np.isfinite(scores))[0])]
+            raise NonFiniteError(
+                f"The network gives NaN or infinity on the baseline {guilty!r}, where the path begins: use another one."
+            )
         rows, _ = next(chunks(points, one.batch_size))
         return cls(one, layer, end, np.concatenate(starts), one.score - scores, len(rows))
 

@@ -11,6 +11,7 @@ from agnoscope.explainers.base import Attribution, Explainer, ImageByImage, OneI
 from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.gradients.noise import check_noise, contrast, normals
 from agnoscope.explainers.gradients.saliency import Saliency
+from agnoscope.explainers.options import generator
 from agnoscope.model import Model
 
 
@@ -48,7 +49,7 @@ class UnderNoise(Wrapper, ImageByImage):
         return self.samples
 
     def attribute_one(self, one: OneImage) -> Attribution:
-        rng = np.random.default_rng(self.seed)
+        rng = generator(self.seed)
         deviation = self.noise if self.absolute else self.noise * contrast(one.image)
         moments, notes = Moments(), dict[str, None]()
         for rows, count in chunks(self.samples, one.batch_size):

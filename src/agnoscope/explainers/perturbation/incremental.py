@@ -77,8 +77,8 @@ def scores_incrementally(
             return None
         scores = _scores(one, filling, grid, route)
     except Exception as error:  # whatever the framework or the network raises at maps of ours
-        if ran_out_of_memory(error):
-            raise
+        if ran_out_of_memory(error) and one.batch_size > 1:
+            raise  # with fewer at once it may fit; where one is too many, a full run may
         scores = None
     if scores is None or not _agrees(one, filling, windows, scores):
         known[key] = Cuts((IMAGE,), (one.size,), ())  # so that the next image does not try again

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.explainers.fillings import Fill
-from agnoscope.explainers.options import whole
+from agnoscope.explainers.options import generator, whole
 from agnoscope.explainers.perturbation.segments import BySegments, Game, Segments
 from agnoscope.model import Model
 
@@ -26,7 +26,7 @@ class KernelSHAP(BySegments):
     Positive values speak for the target; each stands on all pixels of its segment, shape (images, height, width).
 
     Attributes:
-        samples: how many coalitions may be played; the authors' code takes 2048 and two more per segment.
+        samples: how many coalitions may be played, at least 3; the authors' code takes 2048 and two more per segment.
         segments: about how many superpixels the image is cut into, or the number of each pixel's segment, whole
             numbers from 0 on of shape (height, width).
         fill: what hides: "mean" (each channel's mean over the image), "blur", or whatever
@@ -42,7 +42,7 @@ class KernelSHAP(BySegments):
     seed: int = 0
 
     def settle(self, model: Model, size: tuple[int, int]) -> Self:
-        whole("samples", self.samples)
+        whole("samples", self.samples, least=3)  # the empty coalition and a pair
         return super().settle(model, size)
 
     def coalitions(self, players: int) -> int:
@@ -56,7 +56,7 @@ class KernelSHAP(BySegments):
 
     def drawn(self, players: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         """Coalitions drawn by the Shapley kernel, so that they weigh alike, and after them their complements."""
-        rng, pairs = np.random.default_rng(self.seed), max(1, (self.samples - 1) // 2)
+        rng, pairs = generator(self.seed), max(1, (self.samples - 1) // 2)
         sizes = np.arange(1, players)
         odds = 1 / (sizes * (players - sizes))  # of all coalitions of a size together
         size = rng.choice(sizes, pairs, p=odds / odds.sum())

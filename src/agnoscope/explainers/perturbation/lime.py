@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.explainers.fillings import Fill
-from agnoscope.explainers.options import positive, whole
+from agnoscope.explainers.options import generator, positive, whole
 from agnoscope.explainers.perturbation.segments import BySegments, Game, Segments
 from agnoscope.model import Model
 
@@ -57,7 +57,7 @@ class LIME(BySegments):
         return self.samples
 
     def play(self, game: Game) -> tuple[NDArray[Any], Mapping[str, NDArray[Any]]]:
-        draws = np.random.default_rng(self.seed).random((self.samples, game.players), dtype=np.float32)
+        draws = generator(self.seed).random((self.samples, game.players), dtype=np.float32)
         shown = draws < 0.5
         shown[0] = True
         distance = 1 - np.sqrt(shown.mean(axis=1))

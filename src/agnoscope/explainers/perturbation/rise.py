@@ -13,7 +13,7 @@ from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
 from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import Fill, check_fill, filling, hashable
-from agnoscope.explainers.options import share, whole
+from agnoscope.explainers.options import generator, share, whole
 from agnoscope.model import Model
 from agnoscope.patches import Array
 from agnoscope.target import Formula
@@ -77,7 +77,7 @@ class RISE(ImageByImage):
 
     def draw(self, size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The grids, shape (samples, grid, grid), and how far each is shifted up and left, shape (samples, 2)."""
-        rng = np.random.default_rng(self.seed)
+        rng = generator(self.seed)
         shown = rng.random((self.samples, self.grid, self.grid), dtype=np.float32) < self.keep
         return shown.astype(np.float32), rng.integers(0, [ceil(n / self.grid) for n in size], (self.samples, 2))
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.explainers.fillings import Fill
-from agnoscope.explainers.options import whole
+from agnoscope.explainers.options import generator, whole
 from agnoscope.explainers.perturbation.segments import BySegments, Game, Segments
 from agnoscope.model import Model
 
@@ -48,7 +48,7 @@ class ShapleySampling(BySegments):
 
     def play(self, game: Game) -> tuple[NDArray[Any], Mapping[str, NDArray[Any]]]:
         n, orders = game.players, self.samples
-        draws = np.random.default_rng(self.seed).random((orders, n), dtype=np.float32)
+        draws = generator(self.seed).random((orders, n), dtype=np.float32)
         place = draws.argsort(axis=1).argsort(axis=1)  # of each player in each order
         entered = place[:, None, :] < np.arange(1, n)[None, :, None]  # all but the first and the last stand
         empty, *between = game(np.concatenate([np.zeros((1, n), dtype=np.bool_), entered.reshape(-1, n)]))

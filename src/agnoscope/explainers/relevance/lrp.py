@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 from agnoscope.errors import LayerError, OptionError
 from agnoscope.explainers.base import StepExplainer, answer, full_name
 from agnoscope.explainers.gradients.relu_rule import unchanged_activations
+from agnoscope.explainers.options import positive
 from agnoscope.explainers.relevance.rules import Line, Part, Rule, Sums, linear_parts, lines_of, listener, weighed
 from agnoscope.gradients import gradients
 from agnoscope.model import Model
@@ -64,11 +65,11 @@ class LRP(StepExplainer):
     gamma: float = 0.25
 
     def settle(self, model: Model, size: tuple[int, int]) -> Self:
-        if not self.epsilon > 0:
+        if positive("epsilon", self.epsilon, or_zero=True) == 0:
             raise OptionError(f"epsilon={self.epsilon!r} must be above 0; without it, use input-x-gradient.")
-        if not self.gamma > 0:
+        if positive("gamma", self.gamma, or_zero=True) == 0:
             raise OptionError(f"gamma={self.gamma!r} must be above 0; without it, use rule='epsilon'.")
-        if self.rule not in RULES:
+        if not isinstance(self.rule, str) or self.rule not in RULES:
             raise OptionError(f"rule={self.rule!r} is none of {', '.join(RULES)}.")
         layer = full_name(model, self.layer, size)
         for part in linear_parts(model, size, RULES[self.rule]):

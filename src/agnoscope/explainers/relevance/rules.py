@@ -7,7 +7,10 @@ gradient that is the one of H = Σ h times z / H', where z is the unit, and H' i
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, final
+
+import numpy as np
 
 from agnoscope.model import Layer, Model
 from agnoscope.patches import Array, LinearPatch, Patch, Product
@@ -17,11 +20,14 @@ Rule: TypeAlias = Literal["epsilon", "z-plus", "gamma"]
 LINEAR: Final = ("conv", "dense", "norm")
 """Kinds of layers that add up weighted inputs."""
 
+MOVED: Final = 1e-4
+"""A change, as a share of the largest value, that is no rounding."""
+
 
 @final
 @dataclass(frozen=True)
 class Part:
-    """A linear part of a network: one layer, or a convolution and the batch normalisation right after it.
+    """A linear part of a network: one layer, or a convolution and the batch normalisation that it alone feeds.
 
     Attributes:
         product: name of the layer that has the kernel.
@@ -56,12 +62,48 @@ def linear_parts(model: Model, size: tuple[int, int], rules: Mapping[str, Rule])
         size: height and width of the image.
         rules: kind of layer to rule; epsilon where there is none.
     """
-    merged = ""
-    for layer, after in pairwise([*model.layers(size).values(), None]):
-        if layer is None or layer.kind not in LINEAR or layer.name == merged:
-            continue
-        merged = after.name if after is not None and _normalises(after, layer) else ""
-        yield Part(layer.name, merged or layer.name, rules.get(layer.kind, "epsilon"))
+    normalised = normalisations(model, size)
+    for layer in model.layers(size).values():
+        if layer.kind in LINEAR and layer.name not in normalised.values():
+            yield Part(layer.name, normalised.get(layer.name, layer.name), rules.get(layer.kind, "epsilon"))
+
+
+def normalisations(model: Model, size: tuple[int, int]) -> Mapping[str, str]:
+    """Layer to the batch normalisation that receives what it gives and nothing else.
+
+    That one runs right after the other does not tell: a branch or a sum may lie between them. So the layer is held
+    still while the image changes, in one run for all, once for a network and size: what changes then hears others, too.
+    """
+    key = ("normalisations", size, model.binding)
+    if key not in model.measured:
+        pairs = pairwise(model.layers(size).values())
+        named = tuple((layer.name, after.name) for layer, after in pairs if _normalises(after, layer))
+        low, high = model.spec.bounds
+        images = np.random.default_rng(0).uniform(low, high, (2, *size, model.spec.depth)).astype(model.dtype)
+        moved = model.compile(_held_program, named)(images) if named else {}
+        model.measured[key] = {layer: norm for layer, norm in named if moved[norm][0] <= MOVED}
+    return MappingProxyType(model.measured[key])
+
+
+def _held_program(model: Model, named: tuple[tuple[str, str], ...], images: Array) -> dict[str, Array]:
+    """How far each normalisation differs between two images, relative to its largest value."""
+    xp = model.xp
+    moved: dict[str, Array] = {}
+
+    def held(activation: Array) -> Array:
+        return xp.concat([activation[:1, ...], activation[:1, ...]], axis=0)
+
+    def hearing(name: str) -> Patch:
+        def hear(activation: Array) -> Array:
+            one, other = activation[:1, ...], activation[1:, ...]
+            moved[name] = xp.reshape(xp.max(xp.abs(other - one)) / xp.max(xp.abs(one)), (1,))
+            return xp.concat([one, 1 - one], axis=0)  # so that the images differ from here on, too
+
+        return hear
+
+    patches = {layer: held for layer, _ in named} | {norm: hearing(norm) for _, norm in named}
+    model.run(images, ("scores",), patches)
+    return moved
 
 
 def lines_of(model: Model, size: tuple[int, int], dtype: Any, parts: Sequence[Part]) -> dict[str, Line]:
@@ -72,10 +114,10 @@ def lines_of(model: Model, size: tuple[int, int], dtype: Any, parts: Sequence[Pa
     """
     xp = model.xp
     heard: dict[str, Array] = {}
-    steps = xp.asarray([0.0, 1.0], dtype=dtype)
 
     def louder(activation: Array) -> Array:
-        return activation + xp.reshape(steps, (2, *(1,) * (len(activation.shape) - 1)))
+        # Not a sum with two constants, which TensorFlow's optimiser takes for a bias of the convolution.
+        return xp.concat([activation[:1, ...], activation[1:, ...] + 1], axis=0)
 
     def hearing(name: str) -> Patch:
         def hear(activation: Array) -> Array:
@@ -121,7 +163,7 @@ def weighed(xp: Any, rule: Rule, gamma: float, z: Array, bias: Array, sums: Sums
 
 def _normalises(after: Layer, layer: Layer) -> bool:
     batch_norm = after.kind == "norm" and "batch" in after.type.lower()
-    return batch_norm and layer.kind != "norm" and after.shape == layer.shape
+    return batch_norm and layer.kind in ("conv", "dense") and after.shape == layer.shape
 
 
 def _sums(xp: Any, rule: Rule, product: Product, scale: Array) -> Sums:
