@@ -315,7 +315,10 @@ def test_maps_are_reduced_as_asked_or_as_the_paper_does(explanation: Explanation
     flat = replace(explanation, values=values[..., 0])
     np.testing.assert_array_equal(flat.maps("signed"), values[..., 0])
     np.testing.assert_array_equal(flat.maps("max-abs"), np.abs(values[..., 0]))
-    with pytest.raises(OptionError, match="'abs' is unknown; there are signed, positive, max-abs"):
+    centred = explanation.maps("centred")
+    np.testing.assert_allclose(centred.mean(axis=(1, 2)), 0, atol=1e-6)
+    np.testing.assert_allclose(np.ptp(centred, axis=(1, 2)), np.ptp(explanation.maps("signed"), axis=(1, 2)), rtol=1e-6)
+    with pytest.raises(OptionError, match="'abs' is unknown; there are signed, positive, max-abs, centred"):
         explanation.maps("abs")  # type: ignore[arg-type]
 
 

@@ -23,11 +23,12 @@ from agnoscope.errors import FileError, OptionError
 FORMAT: Final = 1
 """Version of the file; a reader refuses newer ones."""
 
-Reduction: TypeAlias = Literal["signed", "positive", "max-abs"]
+Reduction: TypeAlias = Literal["signed", "positive", "max-abs", "centred"]
 REDUCTIONS: Final[dict[str, Callable[[NDArray[Any]], NDArray[Any]]]] = {
     "signed": lambda values: values.sum(axis=-1),
     "positive": lambda values: np.maximum(values.sum(axis=-1), 0),
     "max-abs": lambda values: np.abs(values).max(axis=-1),
+    "centred": lambda values: values.sum(axis=-1) - values.sum(axis=-1).mean(axis=(1, 2), keepdims=True),
 }
 PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -133,7 +134,8 @@ class Explanation:
 
         Args:
             reduction: "signed" sums the channels, "positive" keeps what is above zero of that sum, "max-abs"
-                takes the largest absolute value over the channels; by default what the method's paper does.
+                takes the largest absolute value over the channels, "centred" takes the map's mean off the sum; by
+                default what suits the method's values.
 
         Raises:
             OptionError: there is no such reduction, or the values belong to a layer without maps.

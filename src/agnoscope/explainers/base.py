@@ -353,6 +353,8 @@ def as_explainer(given: Any) -> Explainer:
 
         made: Explainer = make_explainer(given, {})
         return made
+    if isinstance(given, type) and issubclass(given, Explainer):
+        raise OptionError(f"{given.__name__} is a class: call it, ag.{given.__name__}().")
     if not isinstance(given, Explainer):
         raise OptionError(f"A {type(given).__name__} is no explainer: give one, such as ag.Saliency(), or its name.")
     return given

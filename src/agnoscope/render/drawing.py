@@ -18,7 +18,12 @@ from agnoscope.render.panels import Bar, readable
 Painter: TypeAlias = Callable[[NDArray[np.uint8], NDArray[Any], Scale, NDArray[np.uint8]], NDArray[np.uint8]]
 """From a photo, a map, its scale and the colours to a picture of the photo's size."""
 
-SIGNS: Final = {"signed": "signed", "positive": "positive part", "max-abs": "absolute value"}
+SIGNS: Final = {
+    "signed": "signed",
+    "positive": "positive part",
+    "max-abs": "absolute value",
+    "centred": "less its mean",
+}
 # The photo below the colours of a bar: as bright as photos are on average.
 BELOW: Final = 128
 

@@ -26,7 +26,7 @@ class Look:
             is then written at its own colour bar.
         percentile: of the absolute values, above 0 and up to 100, where the scale ends, which is then written at
             the colour bar; None ends it at the largest value.
-        reduction: how maps are made of the values: "signed", "positive" or "max-abs"; by default as the
+        reduction: how maps are made of the values: "signed", "positive", "max-abs" or "centred"; by default as the
             method's paper does.
         photo: whether the photo is shown beside its map.
         columns: images in a row; by default as many as make the figure about square.

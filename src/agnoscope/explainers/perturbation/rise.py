@@ -26,8 +26,8 @@ class RISE(ImageByImage):
 
     A mask is a small grid of zeros and ones, drawn at random, enlarged bilinearly and shifted at random within a cell.
     The values are Σ score · mask / (samples · keep), the score to be expected where a pixel is shown; so only their
-    differences within an image tell. They have the shape (images, height, width). All images are seen through the same
-    masks.
+    differences within an image tell, and they are drawn less their mean. They have the shape (images, height, width).
+    All images are seen through the same masks.
 
     Samples, grid and share are the paper's for VGG-16; it takes 8000 samples for ResNet-50, and explains a probability,
     which is `ClassScore(space="probability")` here.
@@ -41,7 +41,7 @@ class RISE(ImageByImage):
     """
 
     name = "rise"
-    reduction = "signed"
+    reduction = "centred"
 
     samples: int = 4000
     grid: int = 7
