@@ -15,8 +15,6 @@ FORWARD = frozenset(
     }
 )
 """Methods that meet no ReLU on their way back, at the last layer at least."""
-CHAOTIC = frozenset({"guided-ig"})
-"""Methods whose way depends on the order of gradients that lie near together: rounding sends it elsewhere."""
 
 
 def family(layer: str, middle: str, size: int) -> Mapping[str, Callable[[], ag.Explainer]]:

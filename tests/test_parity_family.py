@@ -12,7 +12,7 @@ import pytest
 
 import agnoscope as ag
 from agnoscope.plugins import plugins
-from tests.family import CHAOTIC, FORWARD, NAMES, family
+from tests.family import FORWARD, NAMES, family
 from tests.networks import RESNET20
 from tests.test_parity import LAST, METHODS, MIDDLE, apart, layer, network, x64
 
@@ -55,9 +55,6 @@ def test_float32_agrees_within_rounding_and_flipped_gates(method: str, framework
     a, b = (explanation(each, "float32", method).values.astype(np.float64) for each in ("torch", framework))
     if method in FORWARD:
         assert apart(a, b) <= 1e-5
-        return
-    if method in CHAOTIC:  # wherever it goes, it must add up to about the same; four steps are a coarse integral
-        assert abs(a.sum() - b.sum()) <= 0.15 * abs(a.sum())
         return
     assert np.linalg.norm(a - b) / np.linalg.norm(a) <= 2e-2
     assert np.percentile(np.abs(a - b), 99) / np.abs(a).max() <= 5e-3

@@ -28,7 +28,8 @@ def in_pixels(x: NDArray[Any], start: NDArray[Any], index: int, options: dict[st
         late = np.abs(point - start) < np.abs(behind - start)
         point[late] = behind[late]
         while np.abs(x - point).sum() > wanted + 1e-9 * whole:
-            cost = np.where(np.isclose(point, ahead, rtol=0, atol=1e-14), np.inf, np.abs(gradient))
+            steep = np.round(np.abs(gradient / np.abs(gradient).max()) / np.sqrt(np.finfo(np.float32).eps))
+            cost = np.where(np.isclose(point, ahead, rtol=0, atol=1e-14), np.inf, steep)
             first = (cost <= np.sort(cost, axis=None)[int(fraction * (cost.size - 1))]) & (cost < np.inf)
             reachable = np.abs(ahead - point)[first].sum()
             missing = np.abs(x - point).sum() - wanted

@@ -26,11 +26,12 @@ class GuidedIG(Explainer):
     """Guided integrated gradients (Kapishnikov et al., CVPR 2021).
 
     From a baseline to the image in steps of equal length in the sum of absolute differences. Each step moves the
-    numbers whose gradient is smallest, so that the path avoids the noise of steep places; none may be further from
-    the straight line than `max_dist`. A value sums up what each step moved, times the mean of the gradients at its two
-    ends. (The authors' code takes the gradient at its beginning, on the same path; but numbers are moved because it
-    is small there, so that the sum misses the score's rise by far.) The steps follow one another, so every one is a
-    pass of its own. The values are signed, shape (images, height, width, channels).
+    numbers whose gradient is smallest, to half the digits, so that rounding does not decide; the path thus avoids the
+    noise of steep places. None may be further from the straight line than `max_dist`. A value sums up what each step
+    moved, times the mean of the gradients at its two ends. (The authors' code takes the gradient at its beginning, on
+    the same path; but numbers are moved because it is small there, so that the sum misses the score's rise by far.) The
+    steps follow one another, so every one is a pass of its own. The values are signed, shape (images, height, width,
+    channels).
 
     The extra "delta" is what the values add up to, less the score's rise from the baseline to the image.
 
@@ -96,7 +97,7 @@ class GuidedIG(Explainer):
         rise = clean["scores"] - found["scores"]
         for step in range(1, self.steps + 1):
             before = found["gradient"]
-            each = zip(gone, np.abs(before), lengths, strict=True)
+            each = zip(gone, _steepness(before), lengths, strict=True)
             reached = np.stack([self._advanced(*one, step / self.steps) for one in each])
             found = program((starts + reached * ways).astype(images.dtype), target.arrays)
             values += ways * (reached - gone) * (before + found["gradient"]) / 2
@@ -128,6 +129,18 @@ class GuidedIG(Explainer):
             part = min(missing / within, 1.0)
             gone = np.where(chosen, (1 - part) * gone + part * furthest, gone)  # exactly there where the part is 1
         return gone
+
+
+def _steepness(gradients: NDArray[Any]) -> NDArray[np.float64]:
+    """Absolute gradients, of which those that differ by rounding alone are equal.
+
+    On a baseline of one colour the gradients of most pixels are the same; which of them were to move first would
+    depend on the last bit, and so on the framework. Half the digits of the dtype are kept, measured by the steepest.
+    """
+    steep = np.abs(gradients).astype(np.float64)
+    largest = steep.max(axis=(1, 2, 3), keepdims=True)
+    levels = 1 / np.sqrt(np.finfo(gradients.dtype).eps)
+    return np.round(np.divide(steep, largest, out=np.zeros_like(steep), where=largest != 0) * levels)
 
 
 def _slope_program(model: Model, formula: Formula, images: Array, arrays: Mapping[str, Any]) -> dict[str, Array]:
