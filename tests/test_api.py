@@ -97,3 +97,22 @@ def test_every_refusal_is_an_agnoscope_error_and_one_that_python_knows() -> None
     for error in errors:
         assert issubclass(error, ag.AgnoscopeError)
         assert len(error.__mro__) > len(ag.AgnoscopeError.__mro__) + 1
+
+
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [
+        ("input_size", 22.5),
+        ("input_size", ("a", "b")),
+        ("range", 255),
+        ("bounds", (0,)),
+        ("bounds", ("a", 1)),
+        ("range", (0, 1, 2)),
+        ("labels", [1, 2, 3]),
+        ("labels", {0: "cat"}),
+        ("labels", 5),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(option: str, given: Any) -> None:
+    with pytest.raises(ag.OptionError, match=option):
+        ag.wrap(deep_network(), **{option: given})

@@ -32,7 +32,7 @@ from agnoscope import (
 )
 from agnoscope.arrays import resize_matrix
 from agnoscope.backends.reference import AveragePool, Dense, Network, Relu, Sigmoid
-from agnoscope.explainers.batches import chunks
+from agnoscope.batches import chunks
 from agnoscope.testing import SIZE, deep_network, images, linear_network, rectified_network
 
 ALL: list[Explainer] = [Saliency(), GuidedBackprop(), Deconvnet(), GradCAM(), Occlusion(window=3, stride=2)]

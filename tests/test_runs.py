@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agnoscope import Explanation, FileError, GradCAM, Occlusion, OptionError, Saliency, wrap
+from agnoscope import (
+    Explanation,
+    FileError,
+    GradCAM,
+    ImageError,
+    Occlusion,
+    OptionError,
+    Saliency,
+    Similarity,
+    TargetError,
+    wrap,
+)
 from agnoscope import runs as runs_module
 from agnoscope.runs import Run, explain_all, fingerprint, photos_in
 from agnoscope.testing import deep_network, images, rectified_network
@@ -138,3 +149,39 @@ def test_a_fingerprint_tells_networks_apart(model: Any) -> None:
     assert fingerprint(model) == fingerprint(wrap(deep_network(), input_size=(5, 7)))
     assert fingerprint(model) != fingerprint(wrap(deep_network(), input_size=(5, 7), mean=0.1))
     assert fingerprint(model) != fingerprint(wrap(rectified_network(), input_size=(5, 7)))
+
+
+def test_one_image_is_one_image(model: Any, tmp_path: Path) -> None:
+    photo = Image.fromarray((X[0] * 255).astype(np.uint8))
+    for number, image in enumerate((X[0], photo, np.asarray(photo))):
+        assert explain_all(model, image, "saliency", tmp_path / str(number)).total == 1
+
+
+def test_a_photo_named_twice_is_explained_twice(model: Any, tmp_path: Path) -> None:
+    Image.fromarray((X[0] * 255).astype(np.uint8)).save(tmp_path / "p.png")
+    path = str(tmp_path / "p.png")
+    assert list(explain_all(model, [path, path], Saliency(), tmp_path / "run").files) == [path, f"{path}@1"]
+
+
+def test_batches_in_a_list_and_one_target_for_each_are_refused(model: Any, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="Image 1 has shape"):
+        explain_all(model, [X, X], Saliency(), tmp_path / "run")
+    with pytest.raises(TargetError, match="alike"):
+        explain_all(model, X, Saliency(), tmp_path / "run", [0] * len(X))
+
+
+def test_a_folder_without_a_result_is_free(model: Any, tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="99"):
+        explain_all(model, X, Saliency(), tmp_path / "run", 99)
+    assert len(explain_all(model, X, Saliency(), tmp_path / "run", 1)) == len(X)
+
+
+def test_a_run_is_not_resumed_with_other_numbers(model: Any, tmp_path: Path) -> None:
+    layer = next(iter(model.layers()))
+    first, other = (Similarity.to(model, X[i], layer) for i in range(2))
+    explain_all(model, X, Saliency(), tmp_path / "run", first)
+    with pytest.raises(OptionError, match="differs in target"):
+        explain_all(model, X, Saliency(), tmp_path / "run", other, resume=True)
+    with pytest.raises(OptionError, match="differs in images"):
+        explain_all(model, 1 - X, Saliency(), tmp_path / "run", first, resume=True)
+    assert len(explain_all(model, X, Saliency(), tmp_path / "run", first, resume=True)) == len(X)

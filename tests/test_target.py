@@ -289,3 +289,26 @@ def test_a_hidden_part_does_not_change_which_class_is_asked_for(model: Model, sc
         found, expected = occlusion(model, X, asked), occlusion(model, X, named)
         np.testing.assert_array_equal(found.values, expected.values)
         assert found.provenance.targets == expected.provenance.targets
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ClassScore(1.5),
+        ClassScore([1, 2, 3]),
+        ClassScore(np.array([1, 2, 3])),
+        Channel("conv1", 1.5),
+        Channel("conv1", "1"),
+        Neuron("conv1", 0, 5),
+        Neuron("conv1", 0, (0.5, 1)),
+    ],
+)
+def test_what_is_no_number_is_refused(model: Model, asked: Any) -> None:
+    with pytest.raises(TargetError):
+        bind(model, asked)
+
+
+def test_targets_add_up_with_sum_and_with_nothing_else(model: Model, scores: NDArray[Any]) -> None:
+    assert np.allclose(scored(model, sum([ClassScore(1), ClassScore(2)])), scores[:, 1] + scores[:, 2])
+    with pytest.raises(TypeError):
+        ClassScore(1) + 3  # type: ignore[operator]

@@ -6,6 +6,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.batches import chunks, comfortable_batch
 from agnoscope.images import ImageLike, load
 from agnoscope.model import Head, Model
 from agnoscope.patches import Array
@@ -45,7 +46,9 @@ def predict(model: Model, images: ImageLike, most: int = 3) -> tuple[tuple[Answe
     """
     batch = load(images, model.spec, model.dtype)
     size = (batch.images.shape[1], batch.images.shape[2])
-    scores = model.compile(_scores_program, ())(batch.images)["scores"]
+    program = model.compile(_scores_program, ())
+    parts = chunks(len(batch.images), comfortable_batch(model, size))
+    scores = np.concatenate([program(batch.images[rows])["scores"][:kept] for rows, kept in parts])
     return first_answers(scores, model.outline(size).head, model.labels, most)
 
 

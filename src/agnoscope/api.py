@@ -1,6 +1,6 @@
 """The two doors: `wrap` takes a network in, `explain` does everything in one line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -56,14 +56,18 @@ def wrap(
         return network
     spec = InputSpec(
         size=_size(input_size),
-        bounds=(float(bounds[0]), float(bounds[1])),
-        range=None if range is None else (float(range[0]), float(range[1])),
+        bounds=_two("bounds", bounds),
+        range=None if range is None else _two("range", range),
         mean=_per_channel("mean", mean),
         std=_per_channel("std", std),
         channels=channels,
     )
-    if isinstance(labels, str):
-        raise OptionError(f"labels={labels!r} must be a sequence of names, one per class, not one string.")
+    if labels is not None and (
+        isinstance(labels, str | Mapping)
+        or not isinstance(labels, Iterable)
+        or not all(isinstance(label, str) for label in labels)
+    ):
+        raise OptionError(f"labels={labels!r} must be a sequence of names in the order of the classes.")
     name = plugins().backend_of(network) if backend is None else backend
     model: Model = plugins().use("backend", name)(network, params, spec, labels)
     return model
@@ -123,10 +127,18 @@ def make_explainer(method: str, options: dict[str, Any]) -> Any:
 def _size(given: int | Sequence[int] | None) -> tuple[int, int] | None:
     if given is None:
         return None
-    sides = (given, given) if isinstance(given, int | np.integer) else tuple(given)
-    if len(sides) != 2 or any(int(side) != side or side < 1 for side in sides):
+    sides = tuple(given) if isinstance(given, Iterable) else (given, given)
+    if len(sides) != 2 or not all(isinstance(side, int | np.integer) and side >= 1 for side in sides):
         raise OptionError(f"input_size={given!r} must be (height, width) in pixels, or one number for both.")
     return int(sides[0]), int(sides[1])
+
+
+def _two(name: str, given: Sequence[float]) -> tuple[float, float]:
+    try:
+        first, second = (float(number) for number in given)
+    except (TypeError, ValueError):
+        raise OptionError(f"{name}={given!r} must be two numbers, such as (0, 255).") from None
+    return first, second
 
 
 def _per_channel(name: str, given: float | Sequence[float]) -> float | tuple[float, ...]:

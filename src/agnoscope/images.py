@@ -183,6 +183,31 @@ def decode(path: str | Path) -> "Image.Image":
         return _upright_rgb(opened, name)
 
 
+def decode_mask(path: str | Path) -> NDArray[np.bool_]:
+    """Read a mask, shape (height, width), upright: true where a pixel is neither black nor transparent.
+
+    Gray, coloured, with a palette or of any number of bits; JPEG's black is not quite black, and counts up to 127.
+
+    Raises:
+        ImageError: as `decode`.
+    """
+    from PIL import Image, ImageOps
+
+    name = repr(str(path))
+    with _reading(name), Image.open(path, formats=FORMATS) as opened:
+        if opened.width * opened.height > MAX_PIXELS:
+            raise ImageError(_too_large(name, f"{opened.width * opened.height:,}"))
+        black = 127 if opened.format == "JPEG" else 0
+        picture = ImageOps.exif_transpose(opened)
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+        elif picture.mode not in ("1", "L", "I", "F") and not picture.mode.startswith("I;16"):
+            picture = picture.convert("RGB")
+        pixels = np.atleast_3d(np.asarray(picture))
+    seen = (pixels[..., :3] > black).any(axis=-1)
+    return np.asarray(seen & (pixels[..., 3] > 0) if pixels.shape[-1] == 4 else seen)
+
+
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
     """Turn whatever Pillow makes of a bad picture into an ImageError; it reads files late."""

@@ -9,18 +9,21 @@ folder's `run.json` says what was asked of which network; a run is resumed only 
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
 
-from agnoscope.errors import FileError, ImageError, NonFiniteError, OptionError
-from agnoscope.explainers.base import Explainer, Progress, record, silent
+from agnoscope.errors import FileError, ImageError, NonFiniteError, OptionError, TargetError
+from agnoscope.explainers.base import Explainer, Progress, as_explainer, record, silent
 from agnoscope.explanation import Explanation, write_whole
 from agnoscope.images import ImageLike
 from agnoscope.model import Model
+from agnoscope.target import as_target
+from agnoscope.weights import unused
 
 MANIFEST: Final = "run.json"
 GROUP: Final = 8
@@ -70,8 +73,8 @@ def explain_all(
 
     Args:
         model: what `agnoscope.wrap` returned, or a network that it can wrap by itself.
-        images: a folder of photos, or paths and arrays one by one; arrays are named by their number.
-        explainer: the method.
+        images: a folder of photos, or paths and arrays one by one, or one of these; arrays are named by their number.
+        explainer: the method, or its name.
         folder: where the results go; made if it is not there.
         target: one for all images: class number or label, a `Target`; by default each image's first answer.
         resume: whether to go on with what the folder holds; otherwise it must hold no run.
@@ -83,19 +86,25 @@ def explain_all(
 
     Raises:
         FileError: the folder cannot be written to, or there is no such folder of images.
+        ImageError: one of the images is a batch.
+        TargetError: the network has no such class, or there is one target for each image.
         OptionError: the folder holds a run already (and `resume` was not asked for), or one of another network, method,
             target or list of images; the message says what differs.
     """
     from agnoscope.api import wrap
 
-    model, folder = wrap(model), Path(folder)
+    model, folder, explainer = wrap(model), Path(folder), as_explainer(explainer)
+    if isinstance(getattr(as_target(target), "index", None), tuple):
+        raise TargetError("A run asks all images alike: give one target, or explain the images by the method itself.")
     named = dict(_named(images))
     manifest = {
         "format": 1,
         "method": {"method": explainer.name, **record(explainer)},
-        "target": repr(target),
+        "target": _told(target),
         "network": fingerprint(model),
-        "images": hashlib.sha256("\n".join(named).encode()).hexdigest(),
+        "images": hashlib.sha256(
+            "\n".join(f"{name} {_content(one)}" for name, one in named.items()).encode()
+        ).hexdigest(),
     }
     _open(folder, json.loads(json.dumps(manifest)), resume)
     places = {name: folder / f"{number:05d}_{_safe(name)}.npz" for number, name in enumerate(named)}
@@ -111,7 +120,7 @@ def explain_all(
             else:
                 found.save(places[name])
         report(len(named) - len(left) + min(start + GROUP, len(left)), len(named))
-    done = {name: path for name, path in places.items() if path.exists()}
+    done = {name: path for name, path in places.items() if name not in failures and path.exists()}
     return Run(folder, done, failures, len(named))
 
 
@@ -131,7 +140,10 @@ def photos_in(folder: str | Path) -> list[Path]:
 
 
 def fingerprint(model: Model) -> str:
-    """Which network this is: a digest of its weights where they can be read, else of its layers and their shapes."""
+    """Which network this is: a digest of its weights where they can be read, else of its layers and their shapes.
+
+    Inputs that are bound count, too.
+    """
     digest = hashlib.sha256(repr([getattr(model.spec, field.name) for field in fields(model.spec)]).encode())
     if "weights" in model.can:
         for name, array in model.parameters().items():
@@ -139,6 +151,8 @@ def fingerprint(model: Model) -> str:
             digest.update(np.ascontiguousarray(array).tobytes())
     elif model.spec.size is not None:
         digest.update(repr([(layer.name, layer.shape) for layer in model.layers().values()]).encode())
+    for name, array in model.bound.items():
+        digest.update(f"{name} {_content(array)}".encode())
     return digest.hexdigest()
 
 
@@ -146,8 +160,34 @@ def _named(images: str | Path | Iterable[ImageLike]) -> Iterator[tuple[str, Imag
     if isinstance(images, str | Path) and Path(images).is_dir():
         yield from ((str(path.relative_to(images)), path) for path in photos_in(images))
         return
-    for number, image in enumerate([images] if isinstance(images, str | Path) else images, start=1):
-        yield (str(image) if isinstance(image, str | Path) else f"image {number}"), image
+    # One image: a path, a PIL image, or an array without a leading axis.
+    alone = isinstance(images, str | Path) or not isinstance(images, Iterable) or getattr(images, "ndim", 4) < 4
+    uses: Counter[str] = Counter()
+    each: Iterable[ImageLike] = [images] if alone else images  # type: ignore[assignment]
+    for number, image in enumerate(each, start=1):
+        if getattr(image, "ndim", 3) > 3:
+            raise ImageError(
+                f"Image {number} has shape {tuple(image.shape)}: give the images one by one, or one batch."
+            )
+        yield unused(str(image) if isinstance(image, str | Path) else f"image {number}", uses), image
+
+
+def _told(value: Any) -> str:
+    """A target with all the numbers that it holds, which `repr` may leave out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return (
+            f"{type(value).__name__}({', '.join(f'{f.name}={_told(getattr(value, f.name))}' for f in fields(value))})"
+        )
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_told, value))})"
+    return _content(value) if isinstance(value, np.ndarray) else repr(value)
+
+
+def _content(value: Any) -> str:
+    """A digest of an array; a path stands for its photo."""
+    if not isinstance(value, np.ndarray):
+        return ""
+    return f"{value.dtype}{value.shape}{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
 
 
 def _safe(name: str) -> str:
@@ -156,7 +196,7 @@ def _safe(name: str) -> str:
 
 
 def _open(folder: Path, manifest: dict[str, Any], resume: bool) -> None:
-    """Begin a run in the folder, or make sure that it is this one that it holds."""
+    """Begin a run in the folder, or make sure that it is this one that it holds. One without a result is none."""
     path = folder / MANIFEST
     if not path.exists():
         try:
@@ -170,6 +210,9 @@ def _open(folder: Path, manifest: dict[str, Any], resume: bool) -> None:
     except (OSError, ValueError) as error:
         raise FileError(f"{str(path)!r} cannot be read: {error}. Give another folder.") from error
     different = [key for key in manifest if known.get(key) != manifest[key]]
+    if different and not any(folder.glob("*.npz")):
+        write_whole(path, json.dumps(manifest, indent=1).encode())
+        return
     if different:
         raise OptionError(
             f"The folder {str(folder)!r} holds a run that differs in {', '.join(different)}: give another folder."

@@ -130,7 +130,13 @@ class Target(ABC):
         return ((self, 1.0),)
 
     def __add__(self, other: "Target") -> "Target":
+        if not isinstance(other, Target):
+            return NotImplemented
         return Sum((*self.terms(), *other.terms()))
+
+    def __radd__(self, other: int) -> "Target":
+        """So that `sum` adds targets up; it starts from 0."""
+        return self if other == 0 else NotImplemented
 
     def __sub__(self, other: "Target") -> "Target":
         return self + -1 * other

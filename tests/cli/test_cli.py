@@ -9,6 +9,7 @@ from PIL import Image
 
 import agnoscope as ag
 from agnoscope.cli import output
+from agnoscope.cli.options import named_value
 
 
 def test_explain_prints_the_answers_and_writes_the_picture(folder: Path, run) -> None:
@@ -139,6 +140,12 @@ def test_methods_and_plugins_are_listed(run) -> None:
         (("explain", "py:mine:broken", "photo.png", "--size", "5x7"), "conv2"),
         (("explain", "py:mine:wrapped", "demo:x"), "demo:0"),
         (("layers", "py:mine:network"), "input size"),
+        (("explain", "py:mine:network", "photo.png", "--size", "5.5"), "input_size"),
+        (("explain", "py:mine:network", "photo.png", "--range", "255"), "range"),
+        (("explain", "py:mine:wrapped", "photo.png", "-m", "random", "--seed", "-1"), "--seed"),
+        (("explain", "py:mine:wrapped", "photo.png", "--batch-size", "0"), "--batch-size"),
+        (("explain", "py:mine:wrapped", "photo.png", "-m", "occlusion", "--fill", "none"), "fill"),
+        (("demo", "--scene", "-100"), "scene"),
         (("demo", "--out", "x.txt"), ".png"),
         (("paint",), "paint"),
     ],
@@ -173,3 +180,18 @@ def test_help_needs_no_framework() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "explain" in done.stdout
+
+
+def test_names_and_endings_are_taken_as_they_are(folder: Path, run) -> None:
+    (folder / "photo.png").rename(folder / "plain")
+    (folder / "out").mkdir()
+    words = ("explain", "py:mine:wrapped", str(folder / "plain"), "-m", "captum:saliency")
+    assert run(*words, "-o", "out")[0] == 0
+    assert [path.name for path in (folder / "out").iterdir()] == ["plain_captum-saliency.png"]
+    assert run(*words, "-o", "values.NPZ")[0] == 0
+
+
+def test_a_layer_may_be_called_by_a_number_and_labels_begin_with_a_mark() -> None:
+    assert named_value("layer=0") == ("layer", "0")
+    assert named_value("layers=1.10,2") == ("layers", ("1.10", "2"))
+    assert named_value("layer=none") == ("layer", None)

@@ -129,6 +129,12 @@ def test_a_folder_is_a_run_that_can_be_resumed(photos: Path, run) -> None:
         (("compare", "demo:honest", "demo:0", "-o", "x.npz"), ".png"),
         (("compare", "demo:honest", "demo:0", "--in", "theano"), "theano"),
         (("compare", "demo:honest", "absent.png"), "absent.png"),
+        (("diagnose", "demo:honest", "demo:scenes", "--worst", "0"), "--worst"),
+        (("diagnose", "demo:honest", "demo:scenes", "--seed", "-1"), "--seed"),
+        (("diagnose", "demo:honest", "demo:scenes", "--batch-size", "0"), "--batch-size"),
+        (("diagnose", "demo:honest", "demo:scenes", "--masks", "masks"), "its own masks"),
+        (("bench", "demo:cheater", "--count", "4", "--task", "object"), "depend on the object"),
+        (("compare", "demo:honest", "demo:123456789"), "no scene"),
     ],
 )
 def test_mistakes_are_one_line(photos: Path, run, words: tuple[str, ...], says: str) -> None:
@@ -137,3 +143,40 @@ def test_mistakes_are_one_line(photos: Path, run, words: tuple[str, ...], says: 
     assert err.startswith("agnoscope: ")
     assert len(err.splitlines()) == 1
     assert says in err
+
+
+def test_what_is_undefined_is_null_in_json(folder: Path, run) -> None:
+    words = ("compare", "demo:honest", "demo:0", "-m", "constant", "-m", "saliency", "--json", "pairs.json")
+    code, out, _ = run(*words, *REFERENCE)
+    assert code == 0
+    assert "undefined" in out
+    assert json.loads((folder / "pairs.json").read_text(), parse_constant=pytest.fail)[0]["correlation"]["mean"] is None
+
+
+def test_folders_and_scenes_stand_side_by_side(photos: Path, run) -> None:
+    code, _, err = run("compare", "demo:honest", "photos", "demo:1", "-m", "saliency", *REFERENCE)
+    assert (code, err) == (0, "")
+    code, out, _ = run("explain", "demo:honest", "photos", "demo:1", "-m", "saliency", "-o", "run.1", *REFERENCE)
+    assert code == 0
+    assert "5 of 5 photos explained" in out
+
+
+def test_pictures_come_with_their_values(photos: Path, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agnoscope.runs.GROUP", 2)
+    seen = []
+    plain = ag.Explanation.save
+
+    def save(self, path, **options):
+        seen.append(Path(path).suffix)
+        return plain(self, path, **options)
+
+    monkeypatch.setattr(ag.Explanation, "save", save)
+    assert run("explain", "demo:honest", "photos", "-m", "saliency", "-o", "out", *REFERENCE)[0] == 0
+    assert seen == [".npz", ".npz", ".png", ".png"] * 2
+
+
+def test_a_benchmark_leaves_out_the_tasks_that_do_not_suit(folder: Path, run) -> None:
+    code, out, _ = run("bench", "demo:cheater", "--count", "4", "-m", "saliency", *REFERENCE)
+    assert code == 0
+    assert "object: left out." in out
+    assert "disconnected: Each score" in out

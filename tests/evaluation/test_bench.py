@@ -116,3 +116,17 @@ def test_layers_are_randomised_from_the_last_to_the_first() -> None:
     np.testing.assert_array_equal(last["dense.kernel"], first["dense.kernel"])
     x = images(2)
     np.testing.assert_array_equal(Saliency()(model, x).values, Saliency()(wrap(deep_network()), x).values)
+
+
+def test_every_run_keeps_to_the_batch_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[int] = set()
+    plain = type(TASK.model).run
+
+    def run(self: Any, images: Any, *rest: Any, **options: Any) -> Any:
+        seen.add(images.shape[0])
+        return plain(self, images, *rest, **options)
+
+    monkeypatch.setattr(type(TASK.model), "run", run)
+    metrics = ("insertion", "deletion", "max-sensitivity", "randomisation")
+    bench([TASK], {"saliency": Saliency()}, metrics, batch_size=1)
+    assert seen == {1}

@@ -11,6 +11,8 @@ from agnoscope import FileError, ImageError, OptionError, wrap
 from agnoscope.backends.reference import Dense, GlobalAverage, Network, Sigmoid, Softmax
 from agnoscope.demo.models import load
 from agnoscope.evaluation.cases import from_folders, probabilities, scenes
+from agnoscope.images import decode_mask
+from agnoscope.testing import deep_network
 
 SIZE = (12, 16)
 
@@ -114,3 +116,35 @@ def test_probabilities_are_those_of_the_head(units: int, head: Any) -> None:
     else:
         expected = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(probabilities(model, images, 2), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        lambda m: m * np.uint8(255),
+        lambda m: m * np.uint8(1),
+        lambda m: m * np.uint16(7),
+        lambda m: np.dstack([0 * m, 0 * m, 3 * m]).astype(np.uint8),
+        lambda m: np.dstack([m, m, m, 0 * m + 1]).astype(np.uint8) * np.uint8(255),
+        lambda m: np.dstack([0 * m + 200] * 3 + [255 * m]).astype(np.uint8),
+        lambda m: np.dstack([0 * m + 255, 255 * m]).astype(np.uint8),
+    ],
+    ids=["gray", "numbers", "16 bits", "dark blue", "opaque", "cut out", "gray with transparency"],
+)
+def test_a_mask_may_be_drawn_in_many_ways(tmp_path: Path, drawn: Any) -> None:
+    shape = np.zeros((20, 28), np.uint8)
+    shape[5:10, 6:12] = 1
+    Image.fromarray(drawn(shape)).save(tmp_path / "mask.png")
+    assert np.array_equal(decode_mask(tmp_path / "mask.png"), shape == 1)
+
+
+def test_no_photo_takes_the_mask_of_another_and_no_mask_is_a_photo(tmp_path: Path) -> None:
+    photo, mask = np.full((8, 8, 3), 90, np.uint8), np.eye(8, dtype=np.uint8) * 255
+    for place in ("a/1.png", "b/1.png"):
+        (tmp_path / place).parent.mkdir()
+        Image.fromarray(photo).save(tmp_path / place)
+    (tmp_path / "masks" / "a").mkdir(parents=True)
+    Image.fromarray(mask).save(tmp_path / "masks" / "a" / "1.png")
+    found = from_folders(wrap(deep_network(), input_size=(8, 8)), tmp_path, tmp_path / "masks")
+    assert found.names == ("a/1.png",)
+    assert found.left_out == {"b/1.png": "it has no mask"}

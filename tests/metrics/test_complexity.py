@@ -53,3 +53,11 @@ def test_maps_of_another_shape_are_refused(metric: Metric) -> None:
         metric(MAPS[0])
     with pytest.raises(OptionError, match="must be numbers"):
         metric(np.array([[["a"]]]))
+
+
+def test_a_map_that_is_constant_but_for_rounding_or_tiny_has_a_histogram() -> None:
+    near = 1 + np.spacing(1.0) * np.arange(3.0).reshape(1, 1, 3)
+    assert histogram_entropy(near) == pytest.approx(np.log(3))
+    assert histogram_entropy(np.array([[[5e-324, 0]]])) == pytest.approx(np.log(2))
+    with pytest.raises(OptionError, match="bins=0"):
+        histogram_entropy(near, bins=0)

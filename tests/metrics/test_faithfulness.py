@@ -140,3 +140,9 @@ def test_what_does_not_fit_is_refused() -> None:
         mu_fidelity(linear(), IMAGES, WEIGHTS, grid=2, share=1)
     with pytest.raises(OptionError, match="3 finite numbers"):
         completeness(WEIGHTS, np.zeros(2), np.array(0.0))
+
+
+def test_bounds_that_the_images_leave_are_refused() -> None:
+    images = np.full((1, 2, 2, 1), -0.5)
+    with pytest.raises(OptionError, match="leave the bounds"):
+        infidelity(lambda x, _: x.sum((1, 2, 3)), images, images)

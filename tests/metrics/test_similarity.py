@@ -78,3 +78,8 @@ def test_maps_that_cannot_be_compared_are_refused(metric: Metric) -> None:
 def test_small_maps_have_no_ssim() -> None:
     with pytest.raises(OptionError, match="7 × 7"):
         ssim(A[:, :6], B[:, :6])
+
+
+def test_rounding_errors_have_no_ranks() -> None:
+    near = 1 + np.spacing(1.0) * np.arange(4.0).reshape(1, 2, 2)
+    assert np.isnan(spearman(near, np.arange(4.0).reshape(1, 2, 2))).all()

@@ -30,9 +30,9 @@ METHODS: Final = ("saliency", "input-x-gradient", "guided-backprop", "grad-cam",
 @click.option("--metric", "metrics", multiple=True, help="Several times.  [default: mass, rank, pointing game, AUROC]")
 @click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Several times.  [default: all]")
 @click.option("--count", default=100, show_default=True, help="Images per task; of a folder, all are taken.")
-@click.option("--seed", default=0, show_default=True, help="Of scenes, mosaics and noise.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of scenes, mosaics and noise.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File for the table: .json or .csv.")
-@click.option("--batch-size", type=int, help="Images or samples at once.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images or samples at once.")
 @network_options
 def bench(
     model: str,
@@ -65,11 +65,20 @@ def bench(
         raise OptionError(f"--count {count} must be at least 2.")
     loaded = load(model, network)
     cases = load_cases(loaded, images, masks, count, seed)
-    chosen = [_task(name, loaded, cases, count, seed) for name in tasks or TASKS]
+    chosen, left_out = [], {}
+    for name in tasks or TASKS:
+        try:
+            chosen.append(_task(name, loaded, cases, count, seed))
+        except OptionError as error:  # of all the tasks, those that suit the network are done
+            if tasks:
+                raise
+            left_out[name] = error
     with progress("judging") as report:
         table = judge(chosen, explainers, metrics or USUAL, batch_size=batch_size, progress=report)
     for task in chosen:
         _tell(table, task)
+    for name, reason in left_out.items():
+        click.echo(f"\n{name}: left out. {reason}")
     if out is not None:
         text = table.to_csv() if out.suffix.lower() == ".csv" else json.dumps(table.to_dict(), indent=1)
         write_whole(out, text.encode())

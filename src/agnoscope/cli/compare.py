@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agnoscope.cli.options import load, load_image, network_options
+from agnoscope.cli.options import load, load_images, network_options
 from agnoscope.cli.output import new_table, progress, show
 from agnoscope.errors import OptionError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("-t", "--target", help="Class number, label or top-1.  [default: top-1 of the first network]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("comparison.png"), show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for the table.")
-@click.option("--batch-size", type=int, help="Images or samples at once.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images or samples at once.")
 @network_options
 def compare(
     model: str,
@@ -40,27 +40,31 @@ def compare(
 ) -> None:
     """Compare methods on the same images, and frameworks on the same network.
 
+    IMAGE is a photo, a folder of photos, or demo:NUMBER.
+
     Draws one picture, a row for each IMAGE and a column for each method. Several frameworks (--in torch --in jax), or
     several networks of the same weights (--with), stand side by side with a column of their differences.
     """
     from agnoscope.api import make_explainer
     from agnoscope.evaluation import comparison
     from agnoscope.explanation import PICTURES, save_picture, write_whole
+    from agnoscope.trees import for_json
 
     if out.suffix.lower() not in PICTURES:
         raise OptionError(f"--out {str(out)!r} must end in {', '.join(PICTURES)}.")
     explainers = {name: make_explainer(name, {}) for name in methods or ("saliency", "grad-cam")}
     models = _models(model, frameworks, others, network)
-    photos = [load_image(image) for image in images]
+    photos = load_images(images)
     with progress("comparing") as report:
         found = comparison.compare(models, photos, explainers, target, batch_size=batch_size, progress=report)
     lines = new_table("first", "second", "rank correlation", "largest difference")
     for pair in found.pairs:
         apart = "" if pair.difference is None else f"{pair.difference.mean:.1e} of the largest value"
-        lines.add_row(pair.first, pair.second, f"{pair.correlation.mean:.3f}", apart)
+        alike = f"{pair.correlation.mean:.3f}" if pair.correlation.n else "undefined"
+        lines.add_row(pair.first, pair.second, alike, apart)
     show(lines)
     if json_file is not None:
-        write_whole(json_file, json.dumps([asdict(pair) for pair in found.pairs], indent=1).encode())
+        write_whole(json_file, json.dumps(for_json([asdict(pair) for pair in found.pairs]), indent=1).encode())
         click.echo(f"The table: {json_file}")
     save_picture(found.draw(), out)
     click.echo(f"The picture: {out}")

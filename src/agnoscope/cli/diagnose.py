@@ -25,11 +25,17 @@ SCENES = "demo:scenes"
 @click.option("-m", "--method", default="grad-cam", show_default=True, help="Whose evidence is counted.")
 @click.option("-O", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Any option of the method.")
 @click.option("--count", default=120, show_default=True, help="Of demo:scenes: how many.")
-@click.option("--seed", default=0, show_default=True, help="Of demo:scenes, and of the choice of other backgrounds.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of demo:scenes, and of the choice of other backgrounds.",
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Picture of the most suspect photos.")
-@click.option("--worst", default=6, show_default=True, help="How many of them.")
+@click.option("--worst", type=click.IntRange(min=1), default=6, show_default=True, help="How many of them.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for all numbers.")
-@click.option("--batch-size", type=int, help="Images at once.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images at once.")
 @network_options
 def diagnose(
     model: str,
@@ -77,6 +83,8 @@ def load_cases(model: "Model", images: str, masks: str | None, count: int, seed:
     from agnoscope.evaluation.cases import from_folders, scenes
 
     if images == SCENES:
+        if masks is not None:
+            raise OptionError(f"{SCENES} has its own masks: leave --masks out, or give a folder of photos.")
         if count < 2:
             raise OptionError(f"--count {count} must be at least 2.")
         return scenes(model, count, seed)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agnoscope.cli.options import NUMBERS, load, load_image, named_value, network_options, parsed
+from agnoscope.cli.options import NUMBERS, load, load_image, load_images, named_value, network_options, parsed
 from agnoscope.cli.output import progress
 from agnoscope.errors import OptionError
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 @click.option("--fill", help="Of occlusion: mean, blur, or a number per channel.")
 @click.option("-O", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Any option of the method.")
 @click.option("--renderer", default="overlay", show_default=True, help="See: agnoscope plugins.")
-@click.option("--seed", type=int, help="Of random methods.")
-@click.option("--batch-size", type=int, help="Images or samples at once.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of random methods.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images or samples at once.")
 @network_options
 def explain(
     model: str,
@@ -63,8 +63,9 @@ def explain(
     from agnoscope.plugins import plugins
     from agnoscope.target import ClassScore
 
-    given = {"layer": layer, "window": window, "stride": stride, "seed": seed, "fill": fill and parsed(fill)}
-    chosen = {name: one for name, one in given.items() if one is not None} | dict(map(named_value, options))
+    given = {"layer": layer, "window": window, "stride": stride, "seed": seed}
+    chosen = {name: one for name, one in given.items() if one is not None}
+    chosen |= ({"fill": parsed(fill)} if fill is not None else {}) | dict(map(named_value, options))
     explainer = make_explainer(method, chosen)
     plugins().renderer(renderer)
     asked = ClassScore(target, "probability" if probability else "score")
@@ -79,7 +80,7 @@ def explain(
         click.echo(f"{image}: " + (" · ".join(map(str, answers[0])) if answers else "no classes"))
         with progress(f"{method} of {Path(image).name}") as report:
             found = explainer(loaded, photo, asked, batch_size=batch_size, progress=report)
-        found.save(path, **({} if path.suffix == ".npz" else {"renderer": renderer}))
+        found.save(path, **({} if path.suffix.lower() == ".npz" else {"renderer": renderer}))
         where = f" at {found.provenance.layer}" if found.provenance.layer else ""
         click.echo(f"  {method} of {found.provenance.targets[0]}{where} → {path}")
         for warning in found.provenance.warnings:
@@ -97,17 +98,24 @@ def _run(
     batch_size: int | None,
 ) -> None:
     """Explain folders of photos into the folder `out`, and say what was done."""
-    from agnoscope.runs import explain_all, photos_in
+    from agnoscope.explanation import PICTURES, Explanation
+    from agnoscope.runs import explain_all
 
-    if out is None or out.suffix:
+    if out is None or out.is_file() or out.suffix.lower() in (*PICTURES, ".npz"):
         raise OptionError(f"--out {str(out or '')!r} must be a folder: that is where a run is kept.")
-    photos = [photo for image in images for photo in (photos_in(image) if Path(image).is_dir() else [Path(image)])]
+
     with progress(explainer.name) as report:
-        run = explain_all(model, photos, explainer, out, target, resume=resume, batch_size=batch_size, progress=report)
-    for name, path in run.files.items():
-        picture = path.with_suffix(".png")
-        if not picture.exists():
-            run[name].save(picture, renderer=renderer)
+
+        def drawn(done: int, total: int) -> None:
+            for path in sorted(out.glob("*.npz")):  # pictures come with the values, not after the last of them
+                picture = path.with_suffix(".png")
+                if not picture.exists() or picture.stat().st_mtime < path.stat().st_mtime:
+                    Explanation.load(path).save(picture, renderer=renderer)
+            report(done, total)
+
+        run = explain_all(
+            model, load_images(images), explainer, out, target, resume=resume, batch_size=batch_size, progress=drawn
+        )
     click.echo(f"{len(run)} of {run.total} photos explained → {out}")
     for name, reason in run.failures.items():
         click.echo(f"  left out: {name}: {reason}")
@@ -117,10 +125,7 @@ def _places(images: tuple[str, ...], method: str, out: Path | None) -> list[Path
     """Where each explanation goes; refused before any work is done, if it cannot."""
     from agnoscope.explanation import PICTURES
 
-    named = [
-        f"{Path(image).name.replace(':', '-').rpartition('.')[0] or image.replace(':', '-')}_{method}"
-        for image in images
-    ]
+    named = [f"{Path(image).stem}_{method}".replace(":", "-") for image in images]
     if out is None or out.is_dir():
         places = [(out or Path()) / f"{name}.png" for name in named]
         twice = {place.name for place in places if places.count(place) > 1}

@@ -1,6 +1,6 @@
 """What commands take: networks, numbers, images, and the options of a method."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,7 +57,7 @@ def load(text: str, given: dict[str, Any]) -> "Model":
     chosen = {name: value for name, value in given.items() if value is not None}
     if "labels" in chosen:
         try:
-            chosen["labels"] = chosen["labels"].read_text(encoding="utf-8").splitlines()
+            chosen["labels"] = chosen["labels"].read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise FileError(f"The labels {str(chosen['labels'])!r} cannot be read: {error}.") from None
     if str(chosen.get("channels", "")).isdigit():
@@ -70,7 +70,10 @@ def named_value(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise OptionError(f"-O {text!r} must be NAME=VALUE.")
-    return name.replace("-", "_"), parsed(value)
+    name = name.replace("-", "_")
+    if name in ("layer", "layers") and value.lower() != "none":  # names, some of which look like numbers
+        return name, tuple(value.split(",")) if name == "layers" else value
+    return name, parsed(value)
 
 
 def parsed(text: str) -> Any:
@@ -91,6 +94,13 @@ def load_image(text: str) -> Any:
     from agnoscope.demo.show import scene
 
     number = text.removeprefix("demo:")
-    if not number.isdigit():
+    if not number.isdecimal():
         raise OptionError(f"{text!r} is no scene: write demo:0, demo:1, and so on.")
     return scene(int(number)).image
+
+
+def load_images(texts: Sequence[str]) -> list[Any]:
+    """Photos' paths, all those in folders, and bundled scenes."""
+    from agnoscope.runs import photos_in
+
+    return [one for text in texts for one in (photos_in(text) if Path(text).is_dir() else [load_image(text)])]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from agnoscope.cli.diagnose import SCENES
-from agnoscope.cli.options import load, load_image, network_options
+from agnoscope.cli.options import load, load_images, network_options
 from agnoscope.cli.output import new_table, progress, show
 from agnoscope.errors import OptionError
 
@@ -28,9 +28,15 @@ COLUMNS: Final = 6
 @click.option("-m", "--method", "methods", multiple=True, help=f"Several times.  [default: {', '.join(METHODS)}]")
 @click.option("--other", metavar="MODEL", help="The same architecture, trained on random labels.")
 @click.option("--count", default=24, show_default=True, help="Of demo:scenes: how many.")
-@click.option("--seed", default=0, show_default=True, help="Of demo:scenes, and of the randomised weights.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of demo:scenes, and of the randomised weights.",
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File for all numbers: .json.")
-@click.option("--batch-size", type=int, help="Images or samples at once.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images or samples at once.")
 @network_options
 def sanity(
     model: str,
@@ -79,13 +85,12 @@ def sanity(
 def _photos(images: tuple[str, ...], count: int, seed: int) -> list[Any]:
     """Bundled scenes, or the photos that are named and those in folders."""
     from agnoscope.demo.scenes import make_scenes
-    from agnoscope.runs import photos_in
 
     if images in ((), (SCENES,)):
         if count < 2:
             raise OptionError(f"--count {count} must be at least 2.")
         return [scene.image for scene in make_scenes(count, seed)]
-    return [one for image in images for one in (photos_in(image) if Path(image).is_dir() else [load_image(image)])]
+    return load_images(images)
 
 
 def _tell(found: "Sanity") -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from agnoscope.answers import predict
 from agnoscope.demo.models import load
 from agnoscope.demo.scenes import BACKGROUNDS, CLASSES, Scene, make_scenes
+from agnoscope.errors import OptionError
 from agnoscope.explainers.cams.grad_cam import GradCAM
 from agnoscope.explanation import Explanation, save_picture
 from agnoscope.metrics.localisation import mass_accuracy
@@ -20,12 +21,20 @@ from agnoscope.sources import installed_backends
 
 SHOWN: Final = ("honest", "cheater")
 SEED: Final = 173
+MOST: Final = 10_000
+"""Scenes that have a number; each is made after all before it."""
 SIDE: Final = 240
 """Of a panel, in pixels."""
 
 
 def scene(number: int) -> Scene:
-    """The demo's scenes by number: always a thing on a ground that is not its own."""
+    """The demo's scenes by number: always a thing on a ground that is not its own.
+
+    Raises:
+        OptionError: there is no scene of this number.
+    """
+    if not 0 <= number < MOST:
+        raise OptionError(f"There is no scene {number}; they go from 0 to {MOST - 1}.")
     away = [one for one in make_scenes(3 * number + 24, SEED) if one.label != one.background]
     return away[number]
 

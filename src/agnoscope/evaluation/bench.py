@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.batches import comfortable_batch
 from agnoscope.errors import AgnoscopeError, OptionError, nearest
 from agnoscope.evaluation.randomised import randomised
 from agnoscope.evaluation.tasks import Task
@@ -49,11 +50,19 @@ class Explained:
         task: images, targets and masks.
         explainer: the method; None for the mask itself.
         maps: shape (images, height, width).
+        batch_size: how many images or samples go through the network at once; None for a comfortable number.
     """
 
     task: Task
     explainer: Explainer | None
     maps: NDArray[Any]
+    batch_size: int | None = None
+
+    @property
+    def batch(self) -> int:
+        """How many perturbed images go through the network at once."""
+        images = self.task.images
+        return self.batch_size or comfortable_batch(self.task.model, (images.shape[1], images.shape[2]))
 
 
 Metric: TypeAlias = Callable[[Explained], NDArray[np.float64]]
@@ -72,17 +81,21 @@ def scores_of(model: Model, targets: NDArray[np.intp]) -> Scores:
 
 def _deletion(found: Explained) -> NDArray[np.float64]:
     task = found.task
-    return deletion(scores_of(task.model, task.targets), task.images, found.maps, fill="mean", steps=STEPS).area
+    return deletion(
+        scores_of(task.model, task.targets), task.images, found.maps, fill="mean", steps=STEPS, batch_size=found.batch
+    ).area
 
 
 def _insertion(found: Explained) -> NDArray[np.float64]:
     task = found.task
-    return insertion(scores_of(task.model, task.targets), task.images, found.maps, steps=STEPS).area
+    return insertion(
+        scores_of(task.model, task.targets), task.images, found.maps, steps=STEPS, batch_size=found.batch
+    ).area
 
 
 def _road(found: Explained) -> NDArray[np.float64]:
     task = found.task
-    return road(scores_of(task.model, task.targets), task.images, found.maps).combined
+    return road(scores_of(task.model, task.targets), task.images, found.maps, batch_size=found.batch).combined
 
 
 def _max_sensitivity(found: Explained) -> NDArray[np.float64]:
@@ -92,7 +105,7 @@ def _max_sensitivity(found: Explained) -> NDArray[np.float64]:
     bounds = task.model.spec.bounds
 
     def explain(images: NDArray[Any]) -> NDArray[Any]:
-        return maps_of(explainer, task, images).maps()
+        return maps_of(explainer, task, images, batch_size=found.batch_size).maps()
 
     radius = 0.02 * (bounds[1] - bounds[0])
     return max_sensitivity(explain, task.images, found.maps, radius=radius, bounds=bounds, samples=4)
@@ -102,7 +115,7 @@ def _randomisation(found: Explained) -> NDArray[np.float64]:
     task, explainer = found.task, found.explainer
     if explainer is None:
         return np.ones(len(task))
-    shuffled = maps_of(explainer, task, task.images, randomised(task.model))
+    shuffled = maps_of(explainer, task, task.images, randomised(task.model), found.batch_size)
     return np.abs(spearman(np.abs(found.maps), np.abs(shuffled.maps())))
 
 
@@ -232,7 +245,7 @@ def bench(
                 used[name] = {"method": p.method, "options": p.options, "backend": p.backend}
                 record["versions"] = dict(p.versions)
             done += 1
-        oracle = Explained(task, None, task.masks.astype(np.float64))
+        oracle = Explained(task, None, task.masks.astype(np.float64), batch_size)
         rows.append(
             Row(task.name, len(task), task.drawn, ORACLE, True, {m: summary(METRICS[m](oracle)) for m in metrics})
         )
@@ -254,7 +267,7 @@ def _judged(
     try:
         found = maps_of(explainer, task, task.images, batch_size=batch_size)
         seconds = (time.perf_counter() - start) / len(task)
-        explained = Explained(task, explainer, found.maps())
+        explained = Explained(task, explainer, found.maps(), batch_size)
         values = {metric: summary(METRICS[metric](explained)) for metric in metrics}
     except AgnoscopeError as error:
         return Row(task.name, len(task), task.drawn, name, control, failure=str(error)), None

@@ -8,9 +8,9 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.batches import chunks
 from agnoscope.errors import FileError, ImageError
-from agnoscope.explainers.batches import chunks
-from agnoscope.images import decode, load
+from agnoscope.images import decode, decode_mask, load
 from agnoscope.metrics.perturbation import imputed
 from agnoscope.model import Model
 from agnoscope.patches import Array
@@ -85,7 +85,7 @@ def scenes(model: Model, count: int, seed: int = 0) -> Cases:
 
 
 def from_folders(model: Model, images: str | Path, masks: str | Path) -> Cases:
-    """A folder of photos with one of masks beside it: black is background, all else is the object.
+    """A folder of photos with one of masks beside or in it: black or transparent is background, all else the object.
 
     A mask has its photo's name, whatever the ending. Where photos lie in subfolders named like the network's labels,
     these are their classes. Photos without a fit mask are left out, and listed.
@@ -101,8 +101,10 @@ def from_folders(model: Model, images: str | Path, masks: str | Path) -> Cases:
     """
     images, masks = Path(images), Path(masks)
     size = model.spec.size_or(None)
-    photos, drawn = photos_in(images), photos_in(masks)
-    known = {path.stem: path for path in drawn} | {_key(path, masks): path for path in drawn}
+    photos = photos_in(images)
+    known = {_key(path, masks): path for path in photos_in(masks)}
+    if masks.resolve() != images.resolve():
+        photos = [path for path in photos if masks.resolve() not in path.resolve().parents]
     left_out: dict[str, str] = {}
     kept: list[tuple[str, Any, NDArray[np.bool_], int]] = []
     for path in photos:
@@ -173,14 +175,11 @@ def _mask(path: Path, photo: tuple[int, int], size: tuple[int, int]) -> NDArray[
     """
     from PIL import Image
 
-    picture = decode(path).convert("L")
-    if picture.size != photo and abs(picture.width * photo[1] - picture.height * photo[0]) > max(photo):
-        raise ImageError(
-            f"the mask {path.name!r} has {picture.width} × {picture.height} pixels, its photo {photo[0]} × {photo[1]}"
-        )
-    small = picture.resize((size[1], size[0]), Image.Resampling.NEAREST)
-    lossy = path.suffix.lower() in (".jpg", ".jpeg")  # whose black is not quite black
-    mask = np.asarray(small) > (127 if lossy else 0)
+    drawn = decode_mask(path)
+    height, width = drawn.shape
+    if (width, height) != photo and abs(width * photo[1] - height * photo[0]) > max(photo):
+        raise ImageError(f"the mask {path.name!r} has {width} × {height} pixels, its photo {photo[0]} × {photo[1]}")
+    mask = np.asarray(Image.fromarray(drawn).resize((size[1], size[0]), Image.Resampling.NEAREST))
     if not mask.any() or mask.all():
         raise ImageError(f"the mask {path.name!r} holds {'no object' if not mask.any() else 'nothing but object'}")
     return mask

@@ -2,8 +2,9 @@
 
 Two kinds of evidence, which do not depend on one another. The explanation: how much of it lies on the object. The
 experiment: how far the answer's probability falls when the object is replaced by its background, and how far when the
-background is replaced by that of other pictures. A class whose answers need the background more than the object
-leans on the background; a sign test over its pictures says how sure that is.
+background is replaced by that of other pictures, answered otherwise where there are any: those of one class often lie
+on one ground. A class whose answers need the background more than the object leans on the background; a sign test over
+its pictures says how sure that is, with Bonferroni's correction for the number of classes.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.answers import class_name
+from agnoscope.batches import comfortable_batch
 from agnoscope.errors import OptionError
 from agnoscope.evaluation.cases import Cases, probabilities
 from agnoscope.explainers.base import Explainer, Progress, silent
-from agnoscope.explainers.batches import comfortable_batch
 from agnoscope.explanation import Explanation
 from agnoscope.metrics.localisation import mass_accuracy
 from agnoscope.metrics.statistics import Summary, summary
@@ -48,7 +49,8 @@ class Finding:
         without_background: fall when the background is replaced by that of other pictures.
         needs_background: pictures whose answer falls more without their background than without their object.
         needs_object: pictures where it is the other way round. The rest is undecided.
-        sure: 1 less the probability that so lopsided a count arises by chance (two-sided sign test).
+        sure: 1 less the probability that so lopsided a count arises by chance (two-sided sign test) in any of the
+            classes: the test's probability times their number (Bonferroni).
         verdict: "leans on the background" or "looks at the object" where `sure` is at least 0.95, else "undecided".
     """
 
@@ -171,17 +173,18 @@ def diagnose(
         batch_size=batch_size,
         progress=progress or silent,
     )
-    evidence = mass_accuracy(explanation.maps("positive" if explainer.reduction == "signed" else None), cases.masks)
+    evidence = mass_accuracy(evidence_maps(explanation), cases.masks)
     masks = cases.masks[..., None]
     empty = np.where(masks, cases.backgrounds, cases.images)
     without_object = fall(empty)
     falls = []
-    for others in _others(n, seed):
+    for others in _others(answers, seed):
         replaced = np.where(masks, cases.images, cases.backgrounds[others])
         falls.append(fall(replaced))
     without_background = np.mean(falls, axis=0)
     numbers = (cases, answers, evidence, without_object, without_background)
-    classes = [_finding(class_name(int(c), model.labels), answers == c, *numbers) for c in np.unique(answers)]
+    known = np.unique(answers)
+    classes = [_finding(class_name(int(c), model.labels), answers == c, *numbers, len(known)) for c in known]
     classes.sort(key=lambda finding: finding.without_object.mean - finding.without_background.mean)
     return Diagnosis(
         tuple(classes),
@@ -197,11 +200,26 @@ def diagnose(
     )
 
 
-def _others(n: int, seed: int) -> list[NDArray[np.intp]]:
-    """For every picture the number of another one, several times over: all shifted in one random circle."""
-    order = np.random.default_rng(seed).permutation(n)
-    place = np.argsort(order)
-    return [order[(place + shift) % n] for shift in range(1, min(OTHERS, n - 1) + 1)]
+def evidence_maps(explanation: Explanation) -> NDArray[Any]:
+    """What counts as evidence, shape (images, height, width): the positive part of the method's own maps."""
+    return np.maximum(explanation.maps(), 0)
+
+
+def _others(answers: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
+    """For every picture the numbers of some others, shape (turns, pictures): the next ones in one random circle.
+
+    Those answered otherwise are taken, where there are any: on its own class's ground nothing changes for an answer
+    that rests on it.
+    """
+    n = len(answers)
+    circle = np.random.default_rng(seed).permutation(n)
+    turns = min(OTHERS, n - 1)
+    chosen = np.empty((turns, n), dtype=np.intp)
+    for place, i in enumerate(circle):
+        rest = np.roll(circle, -place)[1:]
+        otherwise = rest[answers[rest] != answers[i]]
+        chosen[:, i] = np.resize(otherwise if len(otherwise) else rest, turns)
+    return chosen
 
 
 def _finding(
@@ -212,12 +230,14 @@ def _finding(
     evidence: NDArray[np.float64],
     without_object: NDArray[np.float64],
     without_background: NDArray[np.float64],
+    tests: int = 1,
 ) -> Finding:
     from scipy.stats import binomtest
 
     lean = (without_background - without_object)[rows]
     background, thing = int((lean > SAME).sum()), int((lean < -SAME).sum())
-    sure = 1 - float(binomtest(background, background + thing).pvalue) if background + thing else 0.0
+    chance = float(binomtest(background, background + thing).pvalue) if background + thing else 1.0
+    sure = max(0.0, 1 - tests * chance)
     known = rows & (cases.labels >= 0)
     verdict: Verdict = "undecided"
     if sure >= SURE:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.evaluation.diagnosis import Diagnosis
+from agnoscope.evaluation.diagnosis import Diagnosis, evidence_maps
 from agnoscope.render.blend import fitted, overlaid
 from agnoscope.render.colour import Scale, table
 from agnoscope.render.panels import Panel, compose
@@ -31,7 +31,7 @@ def worst_pictures(diagnosis: Diagnosis, bounds: tuple[float, float], count: int
     for i in diagnosis.worst(count):
         cases = diagnosis.cases
         photo = fitted(_photo(cases.images[i], bounds), SIDE)
-        values = np.maximum(diagnosis.explanation[int(i)].maps("positive")[0], 0)
+        values = evidence_maps(diagnosis.explanation[int(i)])[0]
         empty = np.where(cases.masks[i][..., None], cases.backgrounds[i], cases.images[i])
         answer = diagnosis.explanation.provenance.targets[i]
         confidence = diagnosis.confidence[i]

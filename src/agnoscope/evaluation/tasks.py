@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from agnoscope.arrays import resize_matrix
 from agnoscope.backends.reference import Conv, GlobalAverage, Network, Relu
+from agnoscope.batches import comfortable_batch
 from agnoscope.errors import ModelError, OptionError
 from agnoscope.evaluation.cases import Cases, probabilities
-from agnoscope.explainers.batches import comfortable_batch
 from agnoscope.model import Model
 
 CONFIDENT: Final = 0.8
@@ -84,8 +84,9 @@ def object_task(model: Model, cases: Cases, name: str = "object") -> Task:
 def grid_task(model: Model, cases: Cases, count: int = 100, seed: int = 0) -> Task:
     """Find the one of four pictures that the class belongs to; chance is a quarter.
 
-    The four are of other classes than the one asked for, and each is recognised with a probability of at least 0.8 by
-    itself. The mosaic has twice the network's size where the network can take that; else the pictures are shrunk.
+    The other three are of other classes than the one asked for, and each of the four is recognised with a probability
+    of at least 0.8 by itself. The mosaic has twice the network's size where the network can take that; else the
+    pictures are shrunk.
 
     Args:
         model: a network with one score per class.
@@ -189,7 +190,7 @@ def _enlarged(model: Model, size: tuple[int, int]) -> Model | None:
     larger = copy.copy(model)
     larger.spec = replace(model.spec, size=size)
     try:
-        same = larger.outline(size).scores == model.outline().scores
-    except ModelError:
+        same = larger.outline(size).scores == model.outline((size[0] // 2, size[1] // 2)).scores
+    except (ModelError, OptionError):  # by itself, or beside bound inputs
         return None
     return larger if same else None

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.batches import chunks
 from agnoscope.errors import OptionError
-from agnoscope.explainers.batches import chunks
 from agnoscope.explanation import Reduction
 from agnoscope.gradients import Gradients, gradients
 from agnoscope.images import ImageLike

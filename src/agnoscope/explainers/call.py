@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.answers import first_answers
+from agnoscope.batches import comfortable_batch, within_memory
 from agnoscope.errors import NonFiniteError
 from agnoscope.explainers.base import Attribution, Explainer, Progress, record, silent
-from agnoscope.explainers.batches import comfortable_batch, within_memory
 from agnoscope.explainers.options import whole
 from agnoscope.explanation import Explanation, Provenance, Reduction
 from agnoscope.images import ImageLike, load

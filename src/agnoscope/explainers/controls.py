@@ -11,8 +11,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.batches import chunks
 from agnoscope.explainers.base import Attribution, Explainer, Progress, score_program
-from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.options import generator
 from agnoscope.model import Model
 from agnoscope.target import Bound

@@ -79,6 +79,16 @@ def checked_images(images: NDArray[Any], maps: NDArray[Any]) -> NDArray[np.float
     return found
 
 
+def check_bounds(images: NDArray[Any], bounds: tuple[float, float] | None) -> None:
+    """Refuse bounds that are not those of the images.
+
+    Raises:
+        OptionError: a pixel lies beyond them.
+    """
+    if bounds is not None and not ((bounds[0] <= images) & (images <= bounds[1])).all():
+        raise OptionError(f"The images leave the bounds {bounds}: give the network's own, or None.")
+
+
 def ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
     """The quotient in float64; NaN where the whole is zero."""
     above, below = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))

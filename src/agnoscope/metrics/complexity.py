@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.errors import OptionError
 from agnoscope.metrics.checks import checked_maps, ratio
 
 
@@ -58,9 +59,14 @@ def histogram_entropy(maps: NDArray[Any], bins: int = 100) -> NDArray[np.float64
         Shape (images,), in nats: 0 for a constant map, log(bins) where all bins hold equally many pixels.
 
     Raises:
-        OptionError: the shape is another one, or the maps are not finite.
+        OptionError: the shape is another one, the maps are not finite, or `bins` is below 1.
     """
-    counts = np.array([np.histogram(values, bins)[0] for values in _flat(maps)])
+    if bins < 1:
+        raise OptionError(f"bins={bins} must be at least 1.")
+    values = _flat(maps)
+    lowest = values.min(axis=1, keepdims=True)
+    shares = np.nan_to_num(ratio(values - lowest, values.max(axis=1, keepdims=True) - lowest))  # a constant map: all 0
+    counts = np.array([np.histogram(row, bins, (0, 1))[0] for row in shares])
     shares = counts / counts.sum(axis=1, keepdims=True)
     return -(shares * np.log(shares, out=np.zeros_like(shares), where=shares != 0)).sum(axis=1)
 

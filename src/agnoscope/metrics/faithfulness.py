@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.errors import OptionError
-from agnoscope.metrics.checks import checked_images, checked_values, ratio
+from agnoscope.metrics.checks import check_bounds, checked_images, checked_values, ratio
 from agnoscope.metrics.scores import Fill, Scores, asked, batches, filling, scored
 from agnoscope.metrics.similarity import pearson
 
@@ -56,6 +56,7 @@ def infidelity(
         raise OptionError(f"values of shape {known.shape} must have the images' shape {whole.shape}: one per channel.")
     if not noise >= 0 or samples < 1:
         raise OptionError(f"noise={noise} must be at least 0, and samples={samples} at least 1.")
+    check_bounds(whole, bounds)
     centre, n = filling(whole, baseline), len(whole)
     clean = scored(scores, lambda rows: whole[rows], np.arange(n), batch_size)
     forecast, falls = np.empty((samples, n)), np.empty((samples, n))

@@ -85,12 +85,12 @@ def pointing_game(maps: NDArray[Any], masks: NDArray[np.bool_], tolerance: float
         OptionError: as for `mass_accuracy`, or the tolerance is negative.
     """
     values, inside = _flat(maps, masks)
-    reach = round(TOLERANCE * min(masks.shape[1:])) if tolerance is None else tolerance
+    reach = round(TOLERANCE * min(np.shape(masks)[1:])) if tolerance is None else tolerance
     if not reach >= 0:
         raise OptionError(f"tolerance={tolerance} must be a number of pixels, at least 0.")
     from scipy.ndimage import distance_transform_edt
 
-    near = np.stack([distance_transform_edt(~mask) <= reach for mask in masks]).reshape(inside.shape)
+    near = np.stack([distance_transform_edt(~mask) <= reach for mask in np.asarray(masks)]).reshape(inside.shape)
     highest = values == values.max(axis=1, keepdims=True)
     return np.where(inside.any(axis=1), ratio((highest & near).sum(axis=1), highest.sum(axis=1)), np.nan)
 

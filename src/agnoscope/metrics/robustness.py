@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.errors import OptionError
-from agnoscope.metrics.checks import checked_images, checked_values, ratio
+from agnoscope.metrics.checks import check_bounds, checked_images, checked_values, ratio
 
 Explain: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 """From images (images, height, width, channels) to their values, with the images as leading axis.
@@ -53,8 +53,7 @@ def max_sensitivity(
         raise OptionError(f"There are {len(known)} explanations and {len(whole)} images: give one for each.")
     if not radius >= 0 or samples < 1:
         raise OptionError(f"radius={radius} must be at least 0, and samples={samples} at least 1.")
-    if bounds is not None and not ((bounds[0] <= whole) & (whole <= bounds[1])).all():
-        raise OptionError(f"The images leave the bounds {bounds}: give the network's own, or None.")
+    check_bounds(whole, bounds)
     rng = np.random.default_rng(seed)
     change = np.zeros(len(whole))
     for _ in range(samples):

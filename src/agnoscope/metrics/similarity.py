@@ -47,8 +47,9 @@ def spearman(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
     """
     from scipy.stats import rankdata
 
-    left, right = (rankdata(values.reshape(len(values), -1), axis=1) for values in _pair(a, b))
-    return _correlation(left, right)
+    left, right = (values.reshape(len(values), -1) for values in _pair(a, b))
+    known = ~(_constant(left) | _constant(right))  # ranks would tell rounding errors apart
+    return np.where(known, _correlation(rankdata(left, axis=1), rankdata(right, axis=1)), np.nan)
 
 
 def ssim(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
@@ -91,12 +92,17 @@ def _pair(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.float64], NDArra
     return left, right
 
 
+def _constant(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.ptp(rows, axis=1) <= FLAT * np.abs(rows).max(axis=1)
+
+
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of rows; scaled first, since squares of small numbers vanish."""
     centred = []
     for values in (a, b):
         scaled = ratio(values, np.abs(values).max(axis=1, keepdims=True))
         away = scaled - scaled.mean(axis=1, keepdims=True)
-        constant = np.ptp(scaled, axis=1, keepdims=True) <= FLAT
-        centred.append(np.where(constant, np.nan, ratio(away, np.linalg.norm(away, axis=1, keepdims=True))))
+        centred.append(
+            np.where(_constant(values)[:, None], np.nan, ratio(away, np.linalg.norm(away, axis=1, keepdims=True)))
+        )
     return np.clip((centred[0] * centred[1]).sum(axis=1), -1, 1)

@@ -110,7 +110,7 @@ def probabilities(xp: Any, scores: Array, sigmoid: bool) -> Array:
 
 
 def _class_index(asked: int | str | None, classes: int, labels: Sequence[str] | None) -> int:
-    if asked is None or asked == FIRST:
+    if asked is None or (isinstance(asked, str) and asked == FIRST):
         return TOP
     if isinstance(asked, str):
         name = asked.strip().lower()
@@ -126,6 +126,8 @@ def _class_index(asked: int | str | None, classes: int, labels: Sequence[str] | 
                 else "The network has no labels: give wrap(..., labels=...)."
             )
             raise TargetError(f"The network has no class labelled {asked!r}. {hint}")
+    if not isinstance(asked, str | int | np.integer):
+        raise TargetError(f"{asked!r} is no class: give a number, a label, or a tuple of these with one per image.")
     index = int(asked)
     if not 0 <= index < classes:
         raise TargetError(f"Class {index} was asked for; the network has {classes} classes, 0 to {classes - 1}.")

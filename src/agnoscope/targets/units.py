@@ -31,8 +31,11 @@ class Neuron(Target):
     def bind(self, model: Model, count: int, size: tuple[int, int]) -> Bound:
         layer = model.layer(self.layer, size)
         axes = layer.shape[:-1]
-        position = self.position or tuple(length // 2 for length in axes)
-        if axes and (len(position) != len(axes) or any(not 0 <= p < n for p, n in zip(position, axes, strict=True))):
+        position = tuple(length // 2 for length in axes) if self.position is None else self.position
+        whole = isinstance(position, tuple) and all(isinstance(p, int | np.integer) for p in position)
+        if axes and not (
+            whole and len(position) == len(axes) and all(0 <= p < n for p, n in zip(position, axes, strict=True))
+        ):
             raise TargetError(f"The map of layer {layer.name!r} has positions up to {axes}; {position} is not in it.")
         where = "" if not axes else f" at {tuple(position)}"
         # A flat position serves maps and token lists alike.
@@ -60,8 +63,8 @@ class Channel(Target):
 
 def _unit(layer: Layer, channel: int, count: int, position: int | None, name: str) -> Bound:
     channels = layer.shape[-1] if layer.shape else 0
-    if not 0 <= channel < channels:
-        raise TargetError(f"Channel {channel} of layer {layer.name!r} was asked for; it has {channels}, from 0.")
+    if not isinstance(channel, int | np.integer) or not 0 <= channel < channels:
+        raise TargetError(f"Channel {channel!r} of layer {layer.name!r} was asked for; it has {channels}, from 0.")
     arrays = {"channel": np.full(count, channel, dtype=np.int32)}
     if position is not None:
         arrays["position"] = np.full(count, position, dtype=np.int32)

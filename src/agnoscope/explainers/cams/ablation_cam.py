@@ -8,9 +8,9 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.batches import ran_out_of_memory
 from agnoscope.errors import LayerError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
-from agnoscope.explainers.batches import ran_out_of_memory
 from agnoscope.explainers.cams.base import LayerMaps, equal_chunks
 from agnoscope.model import Model
 from agnoscope.patches import Array

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.arrays import resize
+from agnoscope.batches import even
 from agnoscope.errors import LayerError, OptionError, nearest
 from agnoscope.explainers.base import Explainer, OneImage, StepExplainer, answer
-from agnoscope.explainers.batches import even
 from agnoscope.gradients import Gradients, gradients
 from agnoscope.model import Layer, Model
 from agnoscope.patches import Array

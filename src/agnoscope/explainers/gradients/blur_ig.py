@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.arrays import blur_matrix
+from agnoscope.batches import chunks
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage, score_program, slope
-from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.options import positive, whole
 from agnoscope.model import Model
 from agnoscope.patches import Array

@@ -7,8 +7,8 @@ from typing import Any, Final, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.batches import chunks
 from agnoscope.explainers.base import Attribution, Explainer, Progress, score_program, slope
-from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import Fill, check_fill, filling, hashable
 from agnoscope.explainers.gradients.relu_rule import unchanged_activations
 from agnoscope.explainers.options import positive

@@ -11,9 +11,9 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.batches import chunks
 from agnoscope.errors import NonFiniteError
 from agnoscope.explainers.base import OneImage, score_program
-from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import Fill, filling
 from agnoscope.model import Model
 from agnoscope.patches import Array

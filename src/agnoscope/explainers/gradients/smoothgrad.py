@@ -7,8 +7,8 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.batches import chunks
 from agnoscope.explainers.base import Attribution, Explainer, ImageByImage, OneImage, Wrapper, silent
-from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.gradients.noise import check_noise, contrast, normals
 from agnoscope.explainers.gradients.saliency import Saliency
 from agnoscope.explainers.options import generator

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.arrays import resize_matrix
+from agnoscope.batches import chunks
 from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, Explainer, Progress, score_program
-from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import blurred
 from agnoscope.explainers.options import share, whole
 from agnoscope.model import Model

@@ -21,8 +21,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.batches import ran_out_of_memory
 from agnoscope.explainers.base import OneImage, score_program
-from agnoscope.explainers.batches import ran_out_of_memory
 from agnoscope.explainers.perturbation.reach import HERE, IMAGE, Cuts, find_cuts
 from agnoscope.model import Layer, Model
 from agnoscope.patches import Array

@@ -8,9 +8,9 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.batches import chunks
 from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
-from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import Fill, check_fill, filling, hashable
 from agnoscope.explainers.perturbation.incremental import scores_incrementally
 from agnoscope.model import Model

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.arrays import resize_matrix
+from agnoscope.batches import chunks
 from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
-from agnoscope.explainers.batches import chunks
 from agnoscope.explainers.fillings import Fill, check_fill, filling, hashable
 from agnoscope.explainers.options import generator, share, whole
 from agnoscope.model import Model

@@ -13,9 +13,9 @@ from typing import Any, Final, Self, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.batches import even
 from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
-from agnoscope.explainers.batches import even
 from agnoscope.explainers.fillings import Fill, Picture, check_fill, filling, hashable
 from agnoscope.explainers.options import whole
 from agnoscope.model import Model

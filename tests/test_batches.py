@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agnoscope import GradCAM, Occlusion, OutOfMemoryError, Saliency, wrap
-from agnoscope.explainers.batches import ran_out_of_memory, within_memory
+from agnoscope.batches import ran_out_of_memory, within_memory
 from agnoscope.testing import deep_network, images
 
 X = images(6)
