@@ -10,7 +10,7 @@ from agnoscope.demo.scenes import make_scenes
 
 
 def test_the_command_finds_the_memoriser_by_itself(folder: Path, run) -> None:
-    words = ("sanity", "demo:honest", "-m", "saliency", "--count", "5", "--backend", "reference", "-o", "found.json")
+    words = ("sanity", "demo:honest", "-m", "saliency", "--count", "12", "--backend", "reference", "-o", "found.json")
     code, out, err = run(*words)
     assert (code, err) == (0, "")
     header, saliency, control = out.splitlines()[:3]

@@ -14,7 +14,7 @@ from agnoscope.metrics import label_randomisation, summary
 from agnoscope.testing import linear_network
 
 MODEL = load("honest", "reference")
-CASES = scenes(MODEL, 6, seed=3)
+CASES = scenes(MODEL, 12, seed=3)
 LAYERS = ["dense", "conv5", "conv4", "conv3", "conv2", "conv1"]
 
 
@@ -55,14 +55,14 @@ def test_the_edge_filter_fails_at_every_step(found: Sanity) -> None:
     assert control.labels is not None
     for step in (*control.layers.values(), control.labels):
         for alike in (step.rank, step.signed, step.ssim):
-            assert (alike.mean, alike.n) == (pytest.approx(1), 6)
+            assert (alike.mean, alike.n) == (pytest.approx(1), 12)
         assert step.entropy_rise.mean == 0
     assert (control.on_weights, control.on_labels) == ("does not", "does not")
 
 
 def test_maps_that_cannot_be_compared_decide_nothing(found: Sanity) -> None:
     constant = row(found, "constant")
-    assert constant.layers["conv1"].rank.undefined == 6
+    assert constant.layers["conv1"].rank.undefined == 12
     assert constant.on_weights == "undecided"
 
 
@@ -79,32 +79,32 @@ def test_the_numbers_are_written_as_json(found: Sanity) -> None:
     assert list(stored["rows"][0]["layers"]) == LAYERS
     assert stored["rows"][2]["labels"]["rank"]["mean"] is None
     assert stored["rows"][1]["options"] == {"layer": "relu5", "upsample": True, "grid": None}
-    assert (stored["images"], stored["record"]["seed"], stored["record"]["backend"]) == (6, 0, "reference")
+    assert (stored["images"], stored["record"]["seed"], stored["record"]["backend"]) == (12, 0, "reference")
 
 
 @pytest.mark.parametrize(
     ("ranks", "verdict"),
     [
-        ([0.1, 0.2, 0.3, 0.1, 0.4], "depends on the weights"),
-        ([-0.9, 0.8, 0.9, -0.8, 0.9], "does not"),
-        ([0.1, 0.9, 0.1, 0.9, 0.5], "undecided"),
-        ([0.1, 0.1, 0.1, 0.1], "undecided"),
-        ([0.1, 0.1, 0.1, 0.1, np.nan], "undecided"),
+        ([0.1, 0.2, 0.3, 0.4] * 3, "depends on the weights"),
+        ([-0.9, 0.8, 0.9, -0.8] * 3, "does not"),
+        ([0.1, 0.9, 0.1, 0.9] * 3, "undecided"),
+        ([0.1] * 11, "undecided"),
+        ([0.1] * 11 + [np.nan], "undecided"),
     ],
 )
 def test_the_verdict_is_that_of_the_last_step(ranks: list[float], verdict: str) -> None:
     def alike(values: list[float]) -> Alikeness:
         return Alikeness(*[summary(np.abs(values))] * 4)
 
-    assert Row("any", False, {"last": alike([1.0] * 9), "first": alike(ranks)}).on_weights == verdict
-    assert Row("any", False, {"first": alike([1.0] * 9)}).on_labels == "not tested"
+    assert Row("any", False, {"last": alike([1.0] * 12), "first": alike(ranks)}).on_weights == verdict
+    assert Row("any", False, {"first": alike([1.0] * 12)}).on_labels == "not tested"
 
 
 def test_the_targets_are_asked_of_every_network_alike() -> None:
     """By hand for one step: the class of the trained network, and not the other network's own answer."""
     other = load("memoriser", "reference")
-    found = sanity(MODEL, CASES.images, [2] * 6, {"saliency": Saliency()}, other)
-    maps = [Saliency()(model, list(CASES.images), [2] * 6).maps() for model in (MODEL, other)]
+    found = sanity(MODEL, CASES.images, [2] * 12, {"saliency": Saliency()}, other)
+    maps = [Saliency()(model, list(CASES.images), [2] * 12).maps() for model in (MODEL, other)]
     expected = np.abs(label_randomisation(*maps).absolute_spearman).mean()
     labels = found.rows[0].labels
     assert labels is not None
@@ -121,7 +121,7 @@ def test_a_seed_decides_and_no_control_is_added_twice() -> None:
 
 
 def test_what_cannot_be_tested_is_refused() -> None:
-    with pytest.raises(OptionError, match="5 targets for 6 images"):
+    with pytest.raises(OptionError, match="5 targets for 12 images"):
         sanity(MODEL, CASES.images, [0] * 5, {})
     with pytest.raises(OptionError, match="0 targets"):
         sanity(MODEL, CASES.images[:0], [], {})

@@ -57,7 +57,7 @@ def load(text: str, given: dict[str, Any]) -> "Model":
     chosen = {name: value for name, value in given.items() if value is not None}
     if "labels" in chosen:
         try:
-            chosen["labels"] = chosen["labels"].read_text(encoding="utf-8-sig").splitlines()
+            chosen["labels"] = chosen["labels"].read_text(encoding="utf-8-sig").rstrip().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise FileError(f"The labels {str(chosen['labels'])!r} cannot be read: {error}.") from None
     if str(chosen.get("channels", "")).isdigit():
@@ -77,8 +77,8 @@ def named_value(text: str) -> tuple[str, Any]:
 
 
 def parsed(text: str) -> Any:
-    """true, false, none, or numbers or words with commas between them."""
-    words = {"true": True, "false": False, "none": None}
+    """true, yes, false, no, none, or numbers or words with commas between them."""
+    words = {"true": True, "yes": True, "false": False, "no": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
     try:

@@ -7,8 +7,8 @@ nothing of any network, is the control that must fail.
 
 The rule: a method depends on the weights if the 95 % interval of the absolute rank correlation, between the absolute
 maps of the network and those after all its layers are randomised, lies below 0.5; it does not if the interval lies
-above; else, and with fewer than five images whose maps can be compared, it is undecided. For the labels likewise, with
-the maps of the other network.
+above; else, and with fewer than twelve images whose maps can be compared, it is undecided. For the labels likewise,
+with the maps of the other network.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +32,8 @@ from agnoscope.trees import for_json
 Verdict: TypeAlias = Literal["depends on the weights", "depends on the labels", "does not", "undecided", "not tested"]
 ALIKE: Final = 0.5
 """Absolute rank correlation at which maps count as the same: the ranks of one tell a quarter of the other's."""
-ENOUGH: Final = 5
-"""Images that a verdict needs."""
+ENOUGH: Final = 12
+"""Images that a verdict needs: with fewer, a bootstrap interval is too short (92 % for 95 at this number)."""
 
 
 @final
