@@ -50,7 +50,8 @@ class Paths:
             look = one.model.compile(_activation_program, layer)
             end, *starts = (look(picture)["activation"] for picture in (one.image[None], *pictures))
         scores = np.array([_score_at(one, layer, start) for start in starts])
-        if not np.isfinite(scores).all():
+        # Where the score of the image itself is not finite, the layer to blame is named at the end.
+        if np.isfinite(one.score) and not np.isfinite(scores).all():
             guilty = baselines[int(np.flatnonzero(~np.isfinite(scores))[0])]
             raise NonFiniteError(
                 f"The network gives NaN or infinity on the baseline {guilty!r}, where the path begins: use another one."
