@@ -277,6 +277,10 @@ class Model(ABC):
         """For example `<TorchModel of (224, 224), meta bound>`."""
         return f"<{type(self).__name__} of {self.spec.size or 'any size'}{''.join(f', {n} bound' for n in self.bound)}>"
 
+    def centre(self, dtype: Any) -> Array:
+        """The colour that the network receives as zeros, in the bounds of an image; inside a compiled program."""
+        return self.xp.asarray(self.spec.centre, dtype=dtype)
+
     def require(self, ability: str, purpose: str) -> None:
         """Refuse what this network cannot do.
 

@@ -61,7 +61,7 @@ class FullGrad(StepExplainer):
         layers = {layer.name: layer for layer in model.layers(size).values() if layer.kind in BIASED}
         biases = _biases(model, size, images.dtype, layers)
         found = gradients(model, images, target, needs=target.needs, at=tuple(layers), wrt_images=True)
-        centre = xp.asarray(model.spec.centre, dtype=images.dtype)  # which the network receives as zeros
+        centre = model.centre(images.dtype)
         pixels = (images - centre) * found.images
         parts = {name: biases[name] * found.layers[name] for name in layers}
         total = sum(xp.sum(part, axis=tuple(range(1, len(part.shape)))) for part in (pixels, *parts.values()))
@@ -105,7 +105,7 @@ def _biases(model: Model, size: tuple[int, int], dtype: Any, layers: dict[str, L
 
             yield name, silence
 
-    centre = xp.asarray(model.spec.centre, dtype=dtype)
+    centre = model.centre(dtype)
     nothing = xp.broadcast_to(centre, (1, *size, model.spec.depth))
     model.run(nothing, ("scores",), MappingProxyType(dict(silenced())))
     return {name: heard[name] for name in layers}

@@ -93,6 +93,6 @@ def _masked_program(
     low = xp.min(large, axis=(1, 2), keepdims=True)
     span = xp.max(large, axis=(1, 2), keepdims=True) - low
     masks = (large - low) / xp.where(span > 0, span, xp.ones_like(span))
-    centre = xp.asarray(model.spec.centre, dtype=image.dtype)  # which the network receives as zeros
+    centre = model.centre(image.dtype)
     images = centre + masks[..., None] * (image - centre)
     return {"scores": formula(xp, model.run(images, formula.needs), arrays)}

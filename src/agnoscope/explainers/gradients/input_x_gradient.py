@@ -38,5 +38,5 @@ class InputXGradient(StepExplainer):
             gradient, found = slope(model, images, target, self.layer, (self.layer,))
             return answer(found.values[self.layer] * gradient, found)
         gradient, found = slope(model, images, target)
-        centre = model.xp.asarray(model.spec.centre, dtype=images.dtype)
+        centre = model.centre(images.dtype)
         return answer((images - centre) * gradient, found)

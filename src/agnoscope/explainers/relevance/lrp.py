@@ -90,7 +90,7 @@ class LRP(StepExplainer):
             patch=self.patches(model, images),
         )
         if self.layer is None:
-            centre = model.xp.asarray(model.spec.centre, dtype=images.dtype)
+            centre = model.centre(images.dtype)
             return answer((images - centre) * back.images, back)
         return answer(back.values[self.layer] * back.layers[self.layer], back)
 

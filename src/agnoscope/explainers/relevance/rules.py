@@ -129,7 +129,7 @@ def lines_of(model: Model, size: tuple[int, int], dtype: Any, parts: Sequence[Pa
     patches = {part.product: louder for part in parts} | {part.output: hearing(part.output) for part in parts}
     # A block's output may be its last layer's: the part is heard first.
     patches = {name: patches.get(name, xp.zeros_like) for name in dict.fromkeys((*patches, *model.layers(size)))}
-    centre = xp.asarray(model.spec.centre, dtype=dtype)  # which the network receives as zeros
+    centre = model.centre(dtype)
     nothing = xp.broadcast_to(centre, (2, *size, model.spec.depth))
     model.run(nothing, tuple(part.output for part in parts), patches)
     found = {}
