@@ -32,7 +32,7 @@ from agnoscope.targets.classes import (
     probabilities,
     renamed,
 )
-from agnoscope.trees import mapped
+from agnoscope.trees import joined, mapped
 
 
 @dataclass(frozen=True)
@@ -245,6 +245,36 @@ def as_target(asked: Any) -> Target:
     )
 
 
+def side_by_side(targets: Sequence[Target], model: Model, size: tuple[int, int]) -> Bound:
+    """One target for each image, as one question.
+
+    Args:
+        targets: one for each image.
+        model: the network.
+        size: height and width of the images.
+
+    Raises:
+        TargetError: the network has no such class, label, neuron or channel.
+        LayerError: it has no such layer.
+    """
+    alone = [target.bind(model, 1, size) for target in targets]
+    if len({bound.formula for bound in alone}) == 1:
+        return _beside(alone)
+    # Of different kinds: a sum in which every image has a share in its own only.
+    count = len(targets)
+    return _summed(tuple(target.bind(model, count, size) for target in targets), np.eye(count, dtype=model.dtype))
+
+
+def _beside(bounds: Sequence[Bound]) -> Bound:
+    """Questions of one formula, each about its own images."""
+    first = bounds[0]
+    if first.terms:
+        terms = tuple(_beside(each) for each in zip(*(bound.terms for bound in bounds), strict=True))
+        return _summed(terms, np.concatenate([bound.arrays["weights"] for bound in bounds]))
+    arrays = joined(lambda *each: np.concatenate(each), *(bound.arrays for bound in bounds))
+    return replace(first, arrays=arrays, names=tuple(name for bound in bounds for name in bound.names))
+
+
 def _class_score(xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any], space: str, sigmoid: bool) -> Array:
     table = _class_table(xp, values["scores"])
     index = first_answer(xp, table, arrays["index"])
@@ -287,7 +317,7 @@ def _summed(terms: tuple[Bound, ...], weights: NDArray[Any]) -> Bound:
     needs = tuple(dict.fromkeys(need for term in terms for need in term.needs))
     arrays = {**{str(i): term.arrays for i, term in enumerate(terms)}, "weights": weights}
     names = tuple(
-        " + ".join(f"{w:g} × {n}" if w != 1 else n for w, n in zip(row, own, strict=True))
+        " + ".join(f"{w:g} × {n}" if w != 1 else n for w, n in zip(row, own, strict=True) if w)
         for row, own in zip(weights, zip(*(term.names for term in terms), strict=True), strict=True)
     )
     spaces = {term.space for term in terms}

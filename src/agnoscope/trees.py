@@ -14,6 +14,13 @@ def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
     return function(tree)
 
 
+def joined(function: Callable[..., Any], first: Any, *others: Any) -> Any:
+    """A tree of `function` of the leaves at the same place of several trees."""
+    if isinstance(first, Mapping):
+        return {name: joined(function, first[name], *(other[name] for other in others)) for name in first}
+    return function(first, *others)
+
+
 def leaves(tree: Any) -> list[Any]:
     """The leaves, in the order in which `mapped` meets them."""
     return [leaf for branch in tree.values() for leaf in leaves(branch)] if isinstance(tree, Mapping) else [tree]

@@ -259,6 +259,17 @@ def _concat(xs: Sequence[Any], *, axis: int = 0) -> Any:
     return Variable(y, parents) if parents else y
 
 
+def _take(x: Any, indices: Array, *, axis: int | None = None) -> Any:
+    a = value_of(x)
+
+    def back(g: Array) -> Array:
+        spread = np.zeros_like(a)
+        np.add.at(spread, (*[slice(None)] * (axis % a.ndim if axis else 0), indices), g)
+        return spread
+
+    return _made(np.take(a, indices, axis=axis), x, back)
+
+
 def _made(y: Array, x: Any, back: Vjp) -> Any:
     return Variable(y, [(x, back)]) if isinstance(x, Variable) else y
 
@@ -277,6 +288,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "asarray": _asarray,
     "matmul": _matmul,
     "concat": _concat,
+    "take": _take,
 }
 
 

@@ -69,7 +69,7 @@ def call(
         space=bound.space,
         scores=tuple(float(score) for score in found.scores),
         backend=model.backend,
-        versions={"agnoscope": _own_version(), **model.versions},
+        versions={"agnoscope": own_version(), **model.versions},
         input={field.name: getattr(model.spec, field.name) for field in fields(model.spec)},
         batch_size=chunk,
         layer=getattr(settled, "layer", None),
@@ -136,5 +136,6 @@ def _emptiness(values: NDArray[Any], names: tuple[str, ...], reduction: Reductio
 
 
 @cache
-def _own_version() -> str:
+def own_version() -> str:
+    """Of the installed distribution."""
     return version("agnoscope")

@@ -1,0 +1,58 @@
+"""Files of ours: arrays and a JSON header in one `.npz`, written whole or not at all. Nothing in them is executed."""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agnoscope.errors import FileError
+from agnoscope.explanation import write_whole
+
+
+def write_archive(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Path:
+    """Write a file, whole or not at all.
+
+    Args:
+        path: where to.
+        header: ready for JSON, but for NumPy's numbers; "kind" says what the file is, "format" its version.
+        arrays: name to array; no name is "header".
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    text = json.dumps(header, default=lambda value: value.tolist())
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, header=np.array(text), **arrays)
+    return write_whole(path, buffer.getvalue())
+
+
+def read_archive(path: str | Path, kind: str, newest: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Header and arrays of a file that `write_archive` wrote.
+
+    Args:
+        path: of the file.
+        kind: what it must be.
+        newest: version that this agnoscope knows.
+
+    Raises:
+        FileError: the file is missing, damaged, of another kind, or of a newer version.
+    """
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            header = json.loads(str(stored["header"]))
+            arrays = {name: stored[name] for name in stored.files if name != "header"}
+        right, version = header["kind"] == kind, header["format"]
+    except FileNotFoundError:
+        raise FileError(f"There is no file {str(path)!r}.") from None
+    except Exception as error:  # whatever a damaged archive makes of itself
+        # Not NumPy's own words, which advise to allow pickles.
+        raise FileError(f"{str(path)!r} is no {kind} that agnoscope saved, or is damaged.") from error
+    if not right:
+        raise FileError(f"{str(path)!r} is no {kind} that agnoscope saved, but a {header['kind']}.")
+    if version > newest:
+        raise FileError(f"{str(path)!r} was written by a newer agnoscope: upgrade to read it.")
+    return header, arrays

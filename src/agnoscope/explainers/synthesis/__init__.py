@@ -1,0 +1,1 @@
+"""Methods that make images, one file per method; `base.py` first. Their parts are in `agnoscope.optimisation`."""

@@ -1,0 +1,144 @@
+"""The spectrum of the image, its colours decorrelated: steps that favour no frequency and no colour.
+
+In pixels, gradient ascent moves high frequencies the most, since neighbouring pixels get different gradients; what
+comes out is noise. Steps on a spectrum scaled by 1/frequency move all scales of a natural image alike (Olah,
+Mordvintsev and Schubert, Distill 2017). The spectrum is real: cosines and sines of each axis, an orthonormal basis, so
+that it takes matrix products only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agnoscope.optimisation.canvas import Canvas
+from agnoscope.optimisation.parameterisations.base import Parameterisation, Tree
+from agnoscope.patches import Array
+
+COLOURS: Final = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
+"""A root of the covariance of red, green and blue over ImageNet, as Lucid published it; a row for each colour."""
+
+DAMPING: Final = 4.0
+"""By which Lucid divides the image before the sigmoid."""
+
+EDGE: Final = 1e-3
+"""How near to the bounds, as a share of the span, an image may come to have a finite inverse of the sigmoid."""
+
+
+@final
+@dataclass(frozen=True)
+class Fourier(Parameterisation):
+    """A spectrum, colours decorrelated, a sigmoid into the bounds (Olah, Mordvintsev and Schubert, Distill 2017).
+
+    The defaults are Lucid's. Its complex spectrum is here a real one of cosines and sines along each axis, scaled so
+    that noise and steps of Adam have the same size.
+
+    Attributes:
+        deviation: of the noise in the spectrum to begin with.
+        decay: amplitudes fall with frequency to the power -decay; 0 favours none, which is noise.
+        decorrelated: whether the colours are; of images of three colours only.
+    """
+
+    name = "fourier"
+
+    deviation: float = 0.01
+    decay: float = 1.0
+    decorrelated: bool = True
+
+    def start(self, canvas: Canvas, generators: Sequence[np.random.Generator]) -> Tree:
+        shape = (canvas.depth, *canvas.size)
+        return {"spectrum": np.stack([self.deviation * g.normal(size=shape) for g in generators]).astype(canvas.dtype)}
+
+    def images(self, xp: Any, canvas: Canvas, parameters: Tree, constants: Tree) -> Array:  # noqa: ARG002
+        spectrum = parameters["spectrum"]
+        scaled = spectrum * xp.asarray(_scale(canvas.size, self.decay), dtype=spectrum.dtype)
+        plane = from_spectrum(xp, scaled) / DAMPING
+        values = xp.permute_dims(plane, (0, 2, 3, 1))
+        if self.decorrelated and canvas.coloured:
+            values = coloured(xp, values)
+        return squashed(xp, canvas, values)
+
+    def of(self, canvas: Canvas, images: NDArray[Any]) -> Tree:
+        values = unsquashed(canvas, images.astype(np.float64))
+        if self.decorrelated and canvas.coloured:
+            values = values @ np.linalg.inv(colour_matrix().T)
+        plane = DAMPING * values.transpose(0, 3, 1, 2)
+        height, width = canvas.size
+        spectrum = basis(height).T @ plane @ basis(width)
+        return {"spectrum": (spectrum / _scale(canvas.size, self.decay)).astype(canvas.dtype)}
+
+
+def coloured(xp: Any, values: Array) -> Array:
+    """Red, green and blue from three uncorrelated channels, shape (..., 3)."""
+    return xp.matmul(values, xp.asarray(colour_matrix().T, dtype=values.dtype))
+
+
+def colour_matrix() -> NDArray[np.float64]:
+    """The matrix that makes colours of uncorrelated channels, shape (3, 3), its longest column of length 1."""
+    return COLOURS / np.linalg.norm(COLOURS, axis=0).max()
+
+
+def squashed(xp: Any, canvas: Canvas, values: Array) -> Array:
+    """Values in the bounds, by a sigmoid: 0 becomes gray."""
+    return canvas.middle + 0.5 * canvas.span * xp.tanh(0.5 * values)
+
+
+def unsquashed(canvas: Canvas, images: NDArray[Any]) -> NDArray[Any]:
+    """What `squashed` makes these images of; those at the bounds are taken a thousandth of the span inside."""
+    share = np.clip((images - canvas.bounds[0]) / canvas.span, EDGE, 1 - EDGE)
+    return np.log(share) - np.log1p(-share)
+
+
+def from_spectrum(xp: Any, spectrum: Array) -> Array:
+    """The planes (..., height, width) of which these are the cosine and sine coefficients, in an orthonormal basis.
+
+    Along each axis the first half holds those of cosines, from the mean on, and the rest those of sines. A cosine is
+    even and a sine odd: half of the products give the other half.
+    """
+    height, width = spectrum.shape[-2:]
+    cosines, sines = (xp.asarray(part, dtype=spectrum.dtype) for part in _halves(height))
+    even = xp.matmul(cosines, spectrum[..., : height // 2 + 1, :])
+    odd = xp.matmul(sines, spectrum[..., height // 2 + 1 :, :])
+    mirrored = xp.flip((even - odd)[..., 1 : (height + 1) // 2, :], axis=-2)
+    rows = xp.concat([even + odd, mirrored], axis=-2)
+    cosines, sines = (xp.asarray(part.T, dtype=spectrum.dtype) for part in _halves(width))
+    even = xp.matmul(rows[..., : width // 2 + 1], cosines)
+    odd = xp.matmul(rows[..., width // 2 + 1 :], sines)
+    mirrored = xp.flip((even - odd)[..., 1 : (width + 1) // 2], axis=-1)
+    return xp.concat([even + odd, mirrored], axis=-1)
+
+
+@lru_cache(maxsize=32)
+def basis(length: int) -> NDArray[np.float64]:
+    """The orthonormal basis of cosines and sines along an axis, shape (pixels, coefficients)."""
+    place = np.arange(length)[:, None]
+    waves = np.arange(length // 2 + 1)
+    cosines = np.cos(2 * np.pi * place * waves / length) * np.sqrt(2 / length)
+    cosines[:, waves % (length / 2) == 0] /= np.sqrt(2)  # the mean, and the wave of two pixels
+    sines = np.sin(2 * np.pi * place * waves[1 : (length + 1) // 2] / length) * np.sqrt(2 / length)
+    return np.concatenate([cosines, sines], axis=1)
+
+
+@lru_cache(maxsize=32)
+def _halves(length: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The cosines and the sines of the first half of the pixels."""
+    whole = basis(length)[: length // 2 + 1]
+    return whole[:, : length // 2 + 1].copy(), whole[:, length // 2 + 1 :].copy()
+
+
+def waves(length: int) -> NDArray[np.float64]:
+    """The frequency of each coefficient along an axis, in cycles per pixel."""
+    cosines = np.arange(length // 2 + 1) / length
+    return np.concatenate([cosines, cosines[1 : (length + 1) // 2]])
+
+
+@lru_cache(maxsize=32)
+def _scale(size: tuple[int, int], decay: float) -> NDArray[np.float64]:
+    """What the coefficients are multiplied by, shape (height, width)."""
+    height, width = size
+    frequency = np.hypot(waves(height)[:, None], waves(width)[None, :])
+    # √2: Lucid's complex coefficients count twice in a real image, each wave with its conjugate.
+    return np.sqrt(2) / np.maximum(frequency, 1 / max(size)) ** decay

@@ -1,0 +1,369 @@
+"""The loop: looks at the images, takes the gradient, makes a step; stops at any time with the best images so far."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agnoscope.archive import read_archive, write_archive
+from agnoscope.batches import chunks
+from agnoscope.errors import CapabilityError, NonFiniteError, OptionError, TargetError
+from agnoscope.model import Model
+from agnoscope.optimisation.parameterisations.base import Tree
+from agnoscope.optimisation.parameterisations.pixels import Pixels
+from agnoscope.optimisation.program import Recipe, look_program, step_program
+from agnoscope.optimisation.redirection import redirected
+from agnoscope.optimisation.stage import Stage
+from agnoscope.optimisation.transformations import Views
+from agnoscope.trees import joined, leaves, mapped
+
+REDIRECTED: Final = 16
+"""In so many first steps of a stage dead units are helped by redirected gradients, as in Lucid."""
+
+SMOOTHING: Final = 0.9
+"""How much of the mean objective so far stays, where random views make single objectives uncertain."""
+
+FORMAT: Final = 1
+"""Version of the file of a stopped run; a reader refuses newer ones."""
+
+Result = TypeVar("Result")
+
+TREES: Final = ("parameters", "memory")
+ARRAYS: Final = ("best", "slopes", "_mean", "_highest", "_moved", "_done", "_ended")
+"""What a stopped run consists of."""
+
+WHOLE: Final = Views(transformations=())
+"""The whole image, for a last look at what was seen through random views."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class State:
+    """A step of a run.
+
+    Attributes:
+        step: how many steps are done, from 1.
+        total: how many there are at most.
+        stage: number of the stage, from 0.
+        images: those that were looked at before this step changed them, shape (images, height, width, channels).
+        score: the target's value for each, shape (images,).
+        objective: that less the penalties; what the steps drive up.
+        run: to stop at, save or take the best images of.
+    """
+
+    step: int
+    total: int
+    stage: int
+    images: NDArray[Any]
+    score: NDArray[Any]
+    objective: NDArray[Any]
+    run: "Run[Any]" = field(repr=False)
+
+
+@final
+class Run(Generic[Result]):
+    """The stages of a method, one after the other; an iterator over its steps.
+
+    Attributes:
+        model: the network.
+        stages: what is to be done.
+        count: how many images.
+        seed: of noise and views.
+        batch_size: how many images or views go through the network at once.
+        made: the result that a run stands for, as it is.
+        identity: tells this run from others: same network, question and options.
+        stage, step: where the run is: the number of the stage, and of the steps done in it.
+        parameters, memory: of the stage that is under way.
+        history: the objective of each step so far, shape (images,) each.
+        best: the images with the highest objective of the stage so far, those of a stage of random views by a mean
+            over some ten steps.
+        slopes: sum of the absolute gradients at the images so far, where the stage wants it.
+        notes: sentences for the user.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        stages: Sequence[Stage],
+        count: int,
+        seed: int,
+        batch_size: int,
+        made: Callable[["Run[Result]"], Result],
+        identity: Callable[[], str],
+    ) -> None:
+        self.model, self.stages, self.count, self.seed, self.batch_size = model, tuple(stages), count, seed, batch_size
+        self.made, self.identity = made, identity
+        self.stage = self.step = 0
+        self.parameters: Tree = {}
+        self.memory: Tree = {}
+        self.history: list[NDArray[Any]] = []
+        self.notes: list[str] = []
+        self.finished = False
+        self._forget()
+        self._ended: NDArray[Any] | None = None
+        self._random = np.random.default_rng([seed, 0])
+        self._places: dict[str, Any] = {}
+
+    @property
+    def total(self) -> int:
+        """How many steps there are at most."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def steps_done(self) -> int:
+        """In all stages."""
+        return len(self.history)
+
+    def __iter__(self) -> Iterator[State]:
+        while self.stage < len(self.stages):
+            stage = self.stages[self.stage]
+            if not self.parameters:
+                self._begin(stage)
+            while self.step < stage.steps and not self._done.all():
+                state = self._forward(stage)
+                if state is None:
+                    return
+                yield state
+            self._check_alive(stage)
+            self._end(stage)
+        self.finished = True
+
+    def result(self) -> Result:
+        """The images as they are at the end; those of a run that is not at its end are its best so far."""
+        return self.made(self)
+
+    def images(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Images and their scores seen whole, of the stage that is under way or has ended last.
+
+        At the end of the run those of the last step, before it the best ones.
+
+        Returns:
+            Shapes (images, height, width, channels) and (images,).
+        """
+        stage = self.stages[min(self.stage, len(self.stages) - 1)]
+        if not self.parameters:
+            self._begin(stage)
+        parameters = self.parameters
+        if not self.finished and self.best is not None:
+            stage = replace(stage, parameterisation=Pixels())
+            parameters = stage.parameterisation.of(stage.canvas, self.best)
+        found = self._evaluated(stage, parameters, None if stage.views is None else WHOLE, gradient=False)
+        return found["images"], found["score"]
+
+    def save(self, path: str | Path) -> Path:
+        """Write down where the run is, so that `resume` goes on from there and ends as if it had not been stopped.
+
+        Raises:
+            FileError: the file cannot be written.
+        """
+        arrays = {f"{part} {name}": leaf for part in TREES for name, leaf in _flat(getattr(self, part))}
+        arrays |= {name: value for name in ARRAYS if (value := getattr(self, name)) is not None}
+        header = {"kind": "stopped run", "format": FORMAT, "identity": self.identity(), "notes": self.notes}
+        header |= {"stage": self.stage, "step": self.step, "random": self._random.bit_generator.state}
+        return write_archive(Path(path), header, arrays | {"history": np.array(self.history)})
+
+    def restore(self, path: str | Path) -> None:
+        """Go to where a saved run was.
+
+        Raises:
+            FileError: the file is missing, damaged, or of a newer version.
+            OptionError: it belongs to a run of another network, question or other options.
+        """
+        header, arrays = read_archive(path, "stopped run", FORMAT)
+        if header["identity"] != self.identity():
+            raise OptionError(
+                f"{str(path)!r} belongs to another run: resume with the same network, images, target and options, or "
+                "start anew."
+            )
+        for part in TREES:
+            prefix = f"{part} "
+            setattr(self, part, _nested({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}))
+        for name in ARRAYS:
+            setattr(self, name, arrays.get(name))
+        self.stage, self.step, self.notes = header["stage"], header["step"], header["notes"]
+        self._random.bit_generator.state = header["random"]
+        self.history = list(arrays["history"])
+
+    # -- a stage -----------------------------------------------------------------------------------------------------
+
+    def _begin(self, stage: Stage) -> None:
+        images = stage.begin(self._ended)
+        if images is None:
+            generators = [np.random.default_rng([self.seed, 1 + i]) for i in range(self.count)]
+            self.parameters = stage.parameterisation.start(stage.canvas, generators)
+        else:
+            self.parameters = stage.parameterisation.of(stage.canvas, images)
+        self.memory = stage.optimiser.begin(self.parameters)
+        self._forget()
+
+    def _forget(self) -> None:
+        """What is followed within a stage."""
+        self.best: NDArray[Any] | None = None
+        self.slopes: NDArray[Any] | None = None
+        self._mean, self._highest = np.zeros(self.count), np.full(self.count, -np.inf)
+        self._moved, self._done = np.zeros(self.count, dtype=bool), np.zeros(self.count, dtype=bool)
+
+    def _forward(self, stage: Stage) -> State | None:
+        """One step; None where the run cannot go on."""
+        if stage.views is not None:
+            self._places = stage.views.places(self._random, stage.canvas, stage.look)
+        found = self._evaluated(stage, self.parameters, stage.views)
+        if not np.isfinite(found["objective"]).all() or not _finite(found["gradient"]):
+            self._stop_at_nonfinite()
+            return None
+        if not stage.restful and self.step < REDIRECTED:
+            found = self._enlivened(stage, found)
+        self._follow(stage, found)
+
+        def slope(parameters: Tree) -> tuple[NDArray[Any], Tree]:
+            other = self._evaluated(stage, parameters, stage.views)
+            return -other["objective"], other["gradient"]
+
+        loss, gradient = -found["objective"], found["gradient"]
+        moved, memory = stage.optimiser.step(self.parameters, loss, gradient, self.memory, slope)
+        moved = self._corrected(stage, moved, gradient)
+        if self._done.any():
+            moved = joined(partial(_chosen, self._done), moved, self.parameters)
+        self.parameters, self.memory = stage.parameterisation.kept(stage.canvas, moved), memory
+        self.step += 1
+        score, objective = found["score"], found["objective"]
+        return State(self.steps_done, self.total, self.stage, found["images"], score, objective, self)
+
+    def _end(self, stage: Stage) -> None:
+        """Hand the images to the next stage; those of the last one stay."""
+        if self.stage + 1 < len(self.stages):
+            found = self._evaluated(stage, self.parameters, None if stage.views is None else WHOLE, gradient=False)
+            self._ended = found["images"]
+            self.parameters, self.memory = {}, {}
+            self.step = 0
+        self.stage += 1
+
+    # -- a step ------------------------------------------------------------------------------------------------------
+
+    def _evaluated(
+        self, stage: Stage, parameters: Tree, views: Views | None, gradient: bool = True, model: Model | None = None
+    ) -> dict[str, Any]:
+        """Images, scores, objectives and gradients, by as many images at once as memory is comfortable with."""
+        number = 0 if views is None else views.count
+        places = self._places if views is stage.views else WHOLE.places(self._random, stage.canvas, stage.look)
+        recipe = Recipe(
+            stage.canvas,
+            stage.parameterisation,
+            stage.target.formula,
+            stage.look,
+            number,
+            tuple(stage.penalties),
+            stage.slopes and gradient,
+        )
+        compiled = (model or self.model).compile(step_program if gradient else look_program, recipe)
+        constants = stage.parameterisation.constants(stage.canvas)
+        parts = []
+        for rows, kept in chunks(self.count, max(1, self.batch_size // max(1, number))):
+            target = stage.target.take(np.repeat(rows, max(1, number))).arrays
+            given = {"target": target, "constants": constants, **({"places": places} if number else {})}
+            found = compiled(mapped(parameters, itemgetter(rows)), given)
+            parts.append(mapped(found, itemgetter(slice(kept))))
+        return parts[0] if len(parts) == 1 else joined(lambda *each: np.concatenate(each), *parts)
+
+    def _enlivened(self, stage: Stage, found: dict[str, Any]) -> dict[str, Any]:
+        """The same, with redirected gradients for the images whose own are all zero."""
+        moving = _moving(found["gradient"])
+        if not moving.all() and "relu" in self.model.can:
+            try:
+                other = self._evaluated(stage, self.parameters, stage.views, model=self.model.with_relu(redirected))
+            except CapabilityError:  # there is no ReLU on the way
+                other = found
+            gradient = joined(partial(_chosen, ~moving), found["gradient"], other["gradient"])
+            found = {**found, "gradient": gradient}
+            moving = _moving(gradient)
+        self._moved |= moving
+        return found
+
+    def _follow(self, stage: Stage, found: Mapping[str, Any]) -> None:
+        """Keep the history, the best images and the slopes."""
+        objective = found["objective"]
+        self.history.append(objective)
+        keep = 0.0 if stage.still else SMOOTHING
+        self._mean = keep * self._mean + (1 - keep) * objective
+        mean = self._mean / (1 - keep ** (self.step + 1))
+        better = mean > self._highest
+        self._highest = np.maximum(mean, self._highest)
+        self.best = found["images"].copy() if self.best is None else self.best
+        self.best[better] = found["images"][better]
+        if stage.slopes:
+            self.slopes = np.abs(found["slope"]) + (0 if self.slopes is None else self.slopes)
+        if stage.until is not None:
+            self._done |= stage.until(found["score"])
+
+    def _corrected(self, stage: Stage, moved: Tree, gradient: Tree) -> Tree:
+        if not stage.corrections:
+            return moved
+        images = moved["pixels"]
+        for correction in stage.corrections:
+            images = correction(self.step + 1, stage.canvas, images, -gradient["pixels"])
+        return {"pixels": images}
+
+    # -- what may go wrong -------------------------------------------------------------------------------------------
+
+    def _check_alive(self, stage: Stage) -> None:
+        if stage.restful or self._moved.all() or not self.step:
+            return
+        names = tuple(name for name, moved in zip(stage.target.names, self._moved, strict=True) if not moved)
+        told = (
+            f"The gradient of {', '.join(dict.fromkeys(names))} stayed zero in the first {min(self.step, REDIRECTED)} "
+            "steps, with ReLU gradients redirected as well: the unit is dead, or does not depend on the image. Ask for "
+            "another one, or start from a photo."
+        )
+        if not self._moved.any():
+            raise TargetError(told)
+        self.notes.append(told)
+
+    def _stop_at_nonfinite(self) -> None:
+        told = f"Step {self.steps_done + 1} gave NaN or infinity"
+        if not self.history:
+            raise NonFiniteError(
+                f"{told} at once, before any picture was made: look for NaN in the network's weights, or for numbers "
+                "beyond its dtype."
+            )
+        self.notes.append(f"{told}: the run stopped there, and kept the best images so far. Make smaller steps.")
+
+
+def _moving(gradient: Tree) -> NDArray[np.bool_]:
+    """Which images have a gradient that is not all zero."""
+    parts = [leaf.reshape(len(leaf), -1).any(axis=1) for leaf in leaves(gradient)]
+    return np.logical_or.reduce(parts)
+
+
+def _chosen(which: NDArray[np.bool_], others: NDArray[Any], chosen: NDArray[Any]) -> NDArray[Any]:
+    """The second of two leaves for these images, the first one for the rest."""
+    return np.where(which.reshape(-1, *[1] * (others.ndim - 1)), chosen, others)
+
+
+def _finite(tree: Tree) -> bool:
+    return all(np.isfinite(leaf.sum(dtype=np.float64)) for leaf in leaves(tree))
+
+
+def _flat(tree: Any, path: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
+    """The leaves with their paths."""
+    if isinstance(tree, Mapping):
+        for name, branch in tree.items():
+            yield from _flat(branch, f"{path}/{name}" if path else name)
+    else:
+        yield path, tree
+
+
+def _nested(leaves_by_path: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """The tree of which `_flat` made these."""
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves_by_path.items():
+        *branches, name = path.split("/")
+        place = tree
+        for branch in branches:
+            place = place.setdefault(branch, {})
+        place[name] = leaf
+    return tree
