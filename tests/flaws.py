@@ -158,7 +158,14 @@ class NegatesGradientAtLayer(Sound):
     """Gives the gradient of the loss, as in training, where that of the score is wanted."""
 
     def slopes(self, found: dict[str, Any]) -> dict[str, Any]:
-        return found | {"layers": {name: -slope for name, slope in found["layers"].items()}}
+        return found | {"layers": {name: -slope for name, slope in found.get("layers", {}).items()}}
+
+
+class FlipsKernel(Sound):
+    """Convolves as mathematicians do."""
+
+    def conv2d(self, images: Array, kernel: Array, stride: int = 1) -> Array:
+        return super().conv2d(images, self.xp.flip(kernel, axis=(0, 1)), stride)
 
 
 class IgnoresPatch(Sound):
@@ -394,6 +401,7 @@ FLAWS: list[tuple[Backend | Explainer, str]] = [
     (of(DifferentiatesPreparedImage), "check_gradient"),
     (of(CountsDeepReluTwice), "check_finite_differences check_explainers"),
     (of(NegatesGradientAtLayer), "check_gradient_at_layer check_explainers"),
+    (of(FlipsKernel), "check_convolution"),
     (of(KeepsBatch), "check_patch"),
     (of(IgnoresPatch), "check_patch check_gradient_at_layer check_state_restored check_explainers"),
     (of(ForgetsUpperEnd), "check_relu_rules"),

@@ -15,8 +15,10 @@ from types import ModuleType
 import pytest
 
 from agnoscope import MissingFrameworkError, ModelError, OptionError, PluginError, wrap
+from agnoscope.api import make_synthesizer
 from agnoscope.backends.reference import Network, Relu
 from agnoscope.plugins import PROTOCOL, SWITCH, BackendSpec, ExplainerSpec, Plugins, Provided, plugins
+from agnoscope.testing import deep_network
 
 Install = Callable[..., None]
 
@@ -68,6 +70,60 @@ LIGHT = [key for key, (provided, *_) in Plugins.discover([]).found.items() if no
 @pytest.mark.parametrize(("kind", "name"), LIGHT)
 def test_what_is_built_in_and_needs_no_framework_can_be_imported(kind: str, name: str) -> None:
     assert callable(plugins().use(kind, name))
+
+
+MAKER = """
+from dataclasses import dataclass
+from typing import Any, final
+
+from agnoscope.explainers.synthesis.base import Plan, Synthesizer
+from agnoscope.explainers.synthesis.feature_visualization import FeatureVisualization
+from agnoscope.plugins import SynthesizerSpec, hookimpl
+
+@hookimpl
+def agnoscope_synthesizers():
+    yield SynthesizerSpec("doodle", "maker:Doodle")
+
+@final
+@dataclass(frozen=True)
+class Doodle(Synthesizer):
+    \"\"\"A doodle.\"\"\"
+
+    name = "doodle"
+    iterations: int = 2
+    seed: int = 0
+
+    def plan(self, model: Any, target: Any) -> Plan:
+        return FeatureVisualization(self.iterations).plan(model, target)
+"""
+
+
+def test_a_plugin_may_bring_a_method_that_makes_images(install: Install) -> None:
+    install("maker", MAKER)
+    found = Plugins.discover()
+    assert found.problems == {}
+    assert {"feature-visualization", "doodle"} <= set(found.names("synthesizer"))
+    assert "doodle" not in found.names("explainer")
+    assert len(found.synthesizer("doodle")(iterations=3)(wrap(deep_network(), input_size=(5, 7)), 1).history) == 3
+    install("wrong", hook("yield ExplainerSpec('tickle', 'a:b')", "agnoscope_synthesizers"))
+    assert "ExplainerSpec where SynthesizerSpec is expected" in Plugins.discover().problems["wrong 1.0 (plugin)"]
+
+
+def test_an_unknown_method_that_makes_images_gets_near_names_and_its_options_are_checked() -> None:
+    with pytest.raises(OptionError, match=r"no synthesizer 'feature-visualisation'.*'feature-visualization'"):
+        make_synthesizer("feature-visualisation", {})
+    with pytest.raises(OptionError, match=r"has no option 'iteration'.*'iterations'"):
+        make_synthesizer("feature-visualization", {"iteration": 3})
+    assert make_synthesizer("feature-visualization", {"iterations": 3}).iterations == 3
+
+
+def test_a_preset_keeps_its_numbers_but_for_those_that_are_given() -> None:
+    made = make_synthesizer("lucid:visualization", {"iterations": 3})
+    assert (made.iterations, made.size) == (3, 128)
+    with pytest.raises(OptionError, match=r"no preset 'lucid:visualisation'.*'lucid:visualization'"):
+        make_synthesizer("lucid:visualisation", {})
+    with pytest.raises(OptionError, match="'lucid:visualization' has no option 'depth'"):
+        make_synthesizer("lucid:visualization", {"depth": 3})
 
 
 def test_two_distributions_may_share_the_name_of_an_entry_point(install: Install) -> None:

@@ -65,15 +65,41 @@ if TYPE_CHECKING:
     from agnoscope.explainers.perturbation.rise import RISE
     from agnoscope.explainers.perturbation.shapley import ShapleySampling
     from agnoscope.explainers.relevance.lrp import LRP
+    from agnoscope.explainers.synthesis.base import Synthesizer
+    from agnoscope.explainers.synthesis.caricature import Caricature
+    from agnoscope.explainers.synthesis.deep_dream import DeepDream
+    from agnoscope.explainers.synthesis.feature_accentuation import FeatureAccentuation
+    from agnoscope.explainers.synthesis.feature_inversion import FeatureInversion
+    from agnoscope.explainers.synthesis.feature_visualization import FeatureVisualization
+    from agnoscope.explainers.synthesis.fooling import Fooling
+    from agnoscope.explainers.synthesis.multifaceted import Multifaceted
+    from agnoscope.explainers.synthesis.series import channels, interpolated
+    from agnoscope.explainers.synthesis.style_transfer import StyleTransfer
+    from agnoscope.explainers.synthesis.texture import Texture
     from agnoscope.explanation import Explanation, Provenance
+    from agnoscope.fast_style.style_network import StyleNetwork
+    from agnoscope.fast_style.training import FastStyle
     from agnoscope.model import Layer, Model
+    from agnoscope.optimisation.corrections import Blur, Decay, ZeroSmallGradients, ZeroSmallPixels
+    from agnoscope.optimisation.lbfgs import LBFGS
+    from agnoscope.optimisation.optimisers import Adam, Ascent
+    from agnoscope.optimisation.parameterisations.cppn import CPPN
+    from agnoscope.optimisation.parameterisations.fixed_magnitude import FixedMagnitude
+    from agnoscope.optimisation.parameterisations.fourier import Fourier
+    from agnoscope.optimisation.parameterisations.generator import Generator
+    from agnoscope.optimisation.parameterisations.pixels import Pixels
+    from agnoscope.optimisation.parameterisations.pyramid import Pyramid
+    from agnoscope.optimisation.regularisers import L1, L2, Diversity, PNorm, Spectrum, TotalVariation
+    from agnoscope.optimisation.transformations import Crop, Jitter, Rotate, Scale, Views
     from agnoscope.presets import preset
     from agnoscope.runs import Run, explain_all
     from agnoscope.segmentation import object_mask
+    from agnoscope.synthesis import Making, Synthesis, animate
     from agnoscope.target import ClassScore, Score, Target
     from agnoscope.targets.contrast import Contrast
     from agnoscope.targets.detection import Box
     from agnoscope.targets.embedding import Similarity
+    from agnoscope.targets.features import Activity, Direction, Distance, GramDistance
     from agnoscope.targets.regression import Output
     from agnoscope.targets.segmentation import Segment
     from agnoscope.targets.units import Channel, Neuron
@@ -133,15 +159,41 @@ HOMES = {
     "agnoscope.explainers.perturbation.rise": ("RISE",),
     "agnoscope.explainers.perturbation.shapley": ("ShapleySampling",),
     "agnoscope.explainers.relevance.lrp": ("LRP",),
+    "agnoscope.explainers.synthesis.base": ("Synthesizer",),
+    "agnoscope.explainers.synthesis.caricature": ("Caricature",),
+    "agnoscope.explainers.synthesis.deep_dream": ("DeepDream",),
+    "agnoscope.explainers.synthesis.feature_accentuation": ("FeatureAccentuation",),
+    "agnoscope.explainers.synthesis.feature_inversion": ("FeatureInversion",),
+    "agnoscope.explainers.synthesis.feature_visualization": ("FeatureVisualization",),
+    "agnoscope.explainers.synthesis.fooling": ("Fooling",),
+    "agnoscope.explainers.synthesis.multifaceted": ("Multifaceted",),
+    "agnoscope.explainers.synthesis.series": ("channels", "interpolated"),
+    "agnoscope.explainers.synthesis.style_transfer": ("StyleTransfer",),
+    "agnoscope.explainers.synthesis.texture": ("Texture",),
     "agnoscope.explanation": ("Explanation", "Provenance"),
+    "agnoscope.fast_style.style_network": ("StyleNetwork",),
+    "agnoscope.fast_style.training": ("FastStyle",),
     "agnoscope.model": ("Layer", "Model"),
+    "agnoscope.optimisation.corrections": ("Blur", "Decay", "ZeroSmallGradients", "ZeroSmallPixels"),
+    "agnoscope.optimisation.lbfgs": ("LBFGS",),
+    "agnoscope.optimisation.optimisers": ("Adam", "Ascent"),
+    "agnoscope.optimisation.parameterisations.cppn": ("CPPN",),
+    "agnoscope.optimisation.parameterisations.fixed_magnitude": ("FixedMagnitude",),
+    "agnoscope.optimisation.parameterisations.fourier": ("Fourier",),
+    "agnoscope.optimisation.parameterisations.generator": ("Generator",),
+    "agnoscope.optimisation.parameterisations.pixels": ("Pixels",),
+    "agnoscope.optimisation.parameterisations.pyramid": ("Pyramid",),
+    "agnoscope.optimisation.regularisers": ("Diversity", "L1", "L2", "PNorm", "Spectrum", "TotalVariation"),
+    "agnoscope.optimisation.transformations": ("Crop", "Jitter", "Rotate", "Scale", "Views"),
     "agnoscope.presets": ("preset",),
     "agnoscope.runs": ("Run", "explain_all"),
     "agnoscope.segmentation": ("object_mask",),
+    "agnoscope.synthesis": ("Making", "Synthesis", "animate"),
     "agnoscope.target": ("ClassScore", "Score", "Target"),
     "agnoscope.targets.contrast": ("Contrast",),
     "agnoscope.targets.detection": ("Box",),
     "agnoscope.targets.embedding": ("Similarity",),
+    "agnoscope.targets.features": ("Activity", "Direction", "Distance", "GramDistance"),
     "agnoscope.targets.regression": ("Output",),
     "agnoscope.targets.segmentation": ("Segment",),
     "agnoscope.targets.units": ("Channel", "Neuron"),
@@ -150,23 +202,38 @@ _HOME = {name: module for module, names in HOMES.items() for name in names}
 
 __all__ = [
     "CAM",
+    "CPPN",
+    "L1",
+    "L2",
+    "LBFGS",
     "LIME",
     "LRP",
     "RISE",
     "XRAI",
     "AblationCAM",
+    "Activity",
+    "Adam",
     "AgnoscopeError",
     "Answer",
+    "Ascent",
+    "Blur",
     "BlurIG",
     "Box",
     "CapabilityError",
+    "Caricature",
     "Channel",
     "ChannelMean",
     "ClassScore",
     "ConstantMap",
     "Contrast",
+    "Crop",
+    "Decay",
     "Deconvnet",
+    "DeepDream",
     "DeepLift",
+    "Direction",
+    "Distance",
+    "Diversity",
     "EdgeFilter",
     "EigenCAM",
     "EigenGradCAM",
@@ -174,12 +241,21 @@ __all__ = [
     "Explainer",
     "Explanation",
     "ExtremalPerturbation",
+    "FastStyle",
     "FeatureAblation",
+    "FeatureAccentuation",
+    "FeatureInversion",
+    "FeatureVisualization",
     "FileError",
     "Finished",
+    "FixedMagnitude",
+    "Fooling",
+    "Fourier",
     "FullGrad",
+    "Generator",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GramDistance",
     "GuidedBackprop",
     "GuidedGradCAM",
     "GuidedIG",
@@ -187,24 +263,32 @@ __all__ = [
     "ImageError",
     "InputXGradient",
     "IntegratedGradients",
+    "Jitter",
     "KernelSHAP",
     "Layer",
     "LayerCAM",
     "LayerError",
+    "Making",
     "MissingFrameworkError",
     "Model",
     "ModelError",
+    "Multifaceted",
     "Neuron",
     "NonFiniteError",
     "Occlusion",
     "OptionError",
     "OutOfMemoryError",
     "Output",
+    "PNorm",
+    "Pixels",
     "PluginError",
     "Provenance",
+    "Pyramid",
     "RandomMap",
+    "Rotate",
     "Run",
     "Saliency",
+    "Scale",
     "Score",
     "ScoreCAM",
     "Segment",
@@ -213,14 +297,27 @@ __all__ = [
     "Similarity",
     "SmoothGrad",
     "SmoothGradSquared",
+    "Spectrum",
+    "StyleNetwork",
+    "StyleTransfer",
+    "Synthesis",
+    "Synthesizer",
     "Target",
     "TargetError",
+    "Texture",
+    "TotalVariation",
     "VarGrad",
+    "Views",
     "XGradCAM",
+    "ZeroSmallGradients",
+    "ZeroSmallPixels",
+    "animate",
+    "channels",
     "compare",
     "diagnose",
     "explain",
     "explain_all",
+    "interpolated",
     "object_mask",
     "predict",
     "preset",

@@ -1,7 +1,7 @@
 """The two doors: `wrap` takes a network in, `explain` does everything in one line."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -115,13 +115,32 @@ def make_explainer(method: str, options: dict[str, Any]) -> Any:
         from agnoscope.presets import preset
 
         return preset(method, **options)
-    explainer = plugins().explainer(method)
-    known = [field.name for field in fields(explainer)]
+    return _configured(method, plugins().explainer(method), options)
+
+
+def make_synthesizer(method: str, options: dict[str, Any]) -> Any:
+    """The method of this name that makes images, such as "deep-dream", or a preset of it, with these options.
+
+    Raises:
+        OptionError: there is no such method, or it has no such option.
+    """
+    if ":" not in method:
+        return _configured(method, plugins().synthesizer(method), options)
+    from agnoscope.explainers.synthesis.presets import PRESETS
+
+    if method not in PRESETS:
+        raise OptionError(f"There is no preset {method!r}. Near it: {nearest(method, PRESETS)}.")
+    return _configured(method, PRESETS[method], options)
+
+
+def _configured(method: str, made: Any, options: dict[str, Any]) -> Any:
+    """A method, by its class or as a preset, with these options."""
+    known = [field.name for field in fields(made)]
     for option in options:
         if option not in known:
             offered = f"Its options: {nearest(option, known)}." if known else "It has no options."
             raise OptionError(f"The method {method!r} has no option {option!r}. {offered}")
-    return explainer(**options)
+    return made(**options) if isinstance(made, type) else replace(made, **options)
 
 
 def _size(given: int | Sequence[int] | None) -> tuple[int, int] | None:

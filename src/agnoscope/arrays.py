@@ -63,3 +63,51 @@ def blur_matrix(length: int, sigma: float) -> NDArray[np.float64]:
     matrix[:, 0] += beyond
     matrix[:, -1] += beyond[::-1]
     return matrix
+
+
+def affine_samples(xp: Any, images: Any, maps: Any, size: tuple[int, int], beyond: float) -> Any:
+    """Images sampled between their pixels, where affine maps say; bilinear.
+
+    Args:
+        xp: the array namespace of `images`.
+        images: shape (images, height, width, channels).
+        maps: shape (views, 2, 3), of the images' dtype: from a sample's (row, column, 1) to (row, column) in the image,
+            in pixels from the centre of the first one.
+        size: rows and columns of samples.
+        beyond: the value of whatever lies outside the image.
+
+    Returns:
+        Shape (images · views, *size, channels), the views of an image side by side.
+    """
+    count, height, width, depth = images.shape
+    views = maps.shape[0]
+    rows = xp.arange(size[0], dtype=maps.dtype)[None, :, None]
+    columns = xp.arange(size[1], dtype=maps.dtype)[None, None, :]
+    # A sample's distance from the pixel of its own number: small, and so precise.
+    m = [[maps[:, i, j][:, None, None] for j in range(3)] for i in range(2)]
+    down = (m[0][0] - 1) * rows + (m[0][1] * columns + m[0][2])
+    across = m[1][0] * rows + ((m[1][1] - 1) * columns + m[1][2])
+    vertical, horizontal = _taps(xp, rows, down, height), _taps(xp, columns, across, width)
+    # Flat: frameworks send gradients back to single numbers the fastest, and to few at a time.
+    flat = xp.reshape(images - beyond, (-1,))
+    first = xp.arange(count, dtype=xp.int32) * (height * width * depth)
+    inner = first[:, None, None, None] + xp.arange(depth, dtype=xp.int32)
+    found = beyond
+    for row, row_weight in vertical:
+        for column, column_weight in horizontal:
+            number = inner + xp.reshape((row * width + column) * depth, (1, views, -1, 1))
+            values = xp.reshape(xp.take(flat, xp.reshape(number, (-1,)), axis=0), number.shape)
+            found = found + values * xp.reshape(row_weight * column_weight, (1, views, -1, 1))
+    return xp.reshape(found, (count * views, *size, depth))
+
+
+def _taps(xp: Any, own: Any, distance: Any, length: int) -> list[tuple[Any, Any]]:
+    """The two pixels along an axis between which samples lie, and their weights: 0 for one that is not there."""
+    floor = xp.floor(distance)
+    share = distance - floor
+    taps = []
+    for offset, weight in ((0, 1 - share), (1, share)):
+        pixel = own + floor + offset
+        within = xp.clip(pixel, 0, length - 1)
+        taps.append((xp.astype(within, xp.int32), xp.where(pixel == within, weight, xp.zeros_like(weight))))
+    return taps

@@ -1,9 +1,9 @@
-"""agnoscope's own backends, explainers, renderers and sources, through the hooks that third parties use."""
+"""agnoscope's own backends, methods, renderers and sources, through the hooks that third parties use."""
 
 from collections.abc import Iterator
 from typing import Final
 
-from agnoscope.plugins import BackendSpec, ExplainerSpec, RendererSpec, SourceSpec, hookimpl
+from agnoscope.plugins import BackendSpec, ExplainerSpec, RendererSpec, SourceSpec, SynthesizerSpec, hookimpl
 
 METHODS: Final = {
     # Gradients with respect to the image or to a layer.
@@ -52,6 +52,19 @@ METHODS: Final = {
 }
 """Name to module and class."""
 
+IMAGINED: Final = {
+    "caricature": "caricature:Caricature",
+    "deep-dream": "deep_dream:DeepDream",
+    "feature-accentuation": "feature_accentuation:FeatureAccentuation",
+    "feature-inversion": "feature_inversion:FeatureInversion",
+    "feature-visualization": "feature_visualization:FeatureVisualization",
+    "fooling": "fooling:Fooling",
+    "multifaceted": "multifaceted:Multifaceted",
+    "style-transfer": "style_transfer:StyleTransfer",
+    "texture": "texture:Texture",
+}
+"""Of the methods that make images: name to module and class."""
+
 
 @hookimpl
 def agnoscope_backends() -> Iterator[BackendSpec]:
@@ -96,6 +109,13 @@ def agnoscope_explainers() -> Iterator[ExplainerSpec]:
     """One method per class of `agnoscope.explainers`."""
     for name, factory in METHODS.items():
         yield ExplainerSpec(name, f"agnoscope.explainers.{factory}")
+
+
+@hookimpl
+def agnoscope_synthesizers() -> Iterator[SynthesizerSpec]:
+    """One method per class of `agnoscope.explainers.synthesis`."""
+    for name, factory in IMAGINED.items():
+        yield SynthesizerSpec(name, f"agnoscope.explainers.synthesis.{factory}")
 
 
 @hookimpl

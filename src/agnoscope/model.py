@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from numpy.typing import NDArray
 
+from agnoscope.arrays import affine_samples
 from agnoscope.errors import AgnoscopeError, CapabilityError, LayerError, nearest
 from agnoscope.images import InputSpec
 from agnoscope.inputs import Inputs
@@ -175,6 +176,41 @@ class Model(ABC):
             A function of trees (arrays in nested dictionaries) of NumPy arrays that returns NumPy arrays.
             One program is kept per (program, static, ReLU rule) and per set of shapes and dtypes.
         """
+
+    def conv2d(self, images: Array, kernel: Array, stride: int = 1) -> Array:
+        """Convolve as networks do: not flipped, and without padding. To be called inside a compiled program.
+
+        For programs that bring weights of their own. Gradients go to the images and to the kernel. This is correct
+        everywhere, as one product of matrices for each of the kernel's rows; a backend gives its framework's own.
+
+        Args:
+            images: shape (images, height, width, channels in).
+            kernel: shape (height, width, channels in, channels out), of the same dtype; no larger than the images.
+            stride: step in both directions.
+
+        Returns:
+            Shape (images, rows, columns, channels out).
+        """
+        height, width, inputs, outputs = kernel.shape
+        rows, columns = ((size - side) // stride for size, side in zip(images.shape[1:3], (height, width), strict=True))
+        shifted = [images[:, :, v : v + columns * stride + 1 : stride, :] for v in range(width)]
+        across = self.xp.concat(shifted, axis=3)
+        products = [
+            self.xp.matmul(
+                across[:, u : u + rows * stride + 1 : stride, :, :],
+                self.xp.reshape(kernel[u, ...], (width * inputs, outputs)),
+            )
+            for u in range(height)
+        ]
+        return sum(products[1:], start=products[0])
+
+    def resample(self, images: Array, maps: Array, size: tuple[int, int], beyond: float) -> Array:
+        """Sample images under affine maps, bilinearly. To be called inside a compiled program.
+
+        As `agnoscope.arrays.affine_samples`, which is correct everywhere; a backend may give its framework's own.
+        Gradients go to the images.
+        """
+        return affine_samples(self.xp, images, maps, size, beyond)
 
     def with_relu(self, rule: ReluRule) -> Self:
         """The same network with ReLUs that go backward by another rule; forward nothing changes.

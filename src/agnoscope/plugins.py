@@ -1,7 +1,7 @@
 """Plugins: hooks, specs and lookup by name.
 
 A plugin is a light module that an entry point of the group `agnoscope` names. Its hooks yield frozen specs:
-a name and an import string. agnoscope's own backends, explainers, renderers and sources come through the
+a name and an import string. agnoscope's own backends, explainers, synthesizers, renderers and sources come through the
 same hooks. Discovery imports no framework; a broken plugin is kept as a report and breaks nothing else.
 """
 
@@ -72,6 +72,13 @@ class ExplainerSpec(Spec):
 
 
 @dataclass(frozen=True)
+class SynthesizerSpec(Spec):
+    """A method that makes images; `factory` is a subclass of `agnoscope.explainers.synthesis.base.Synthesizer`."""
+
+    kind: ClassVar[str] = "synthesizer"
+
+
+@dataclass(frozen=True)
 class RendererSpec(Spec):
     """A renderer; `factory(explanation, **options)` returns a `PIL.Image.Image`."""
 
@@ -101,6 +108,10 @@ class Hooks:
         """Explainers: methods by name."""
 
     @hookspec
+    def agnoscope_synthesizers(self) -> Iterable[SynthesizerSpec]:  # type: ignore[empty-body]
+        """Synthesizers: methods that make images, by name."""
+
+    @hookspec
     def agnoscope_renderers(self) -> Iterable[RendererSpec]:  # type: ignore[empty-body]
         """Renderers: ways to draw an explanation."""
 
@@ -112,6 +123,7 @@ class Hooks:
 HOOKS: Final[Mapping[str, type[Spec]]] = {
     "agnoscope_backends": BackendSpec,
     "agnoscope_explainers": ExplainerSpec,
+    "agnoscope_synthesizers": SynthesizerSpec,
     "agnoscope_renderers": RendererSpec,
     "agnoscope_sources": SourceSpec,
 }
@@ -212,7 +224,7 @@ class Plugins:
         self.problems[label] = f"{self.problems[label]}; {problem}" if label in self.problems else problem
 
     def specs(self, kind: str) -> Iterator[Provided]:
-        """All of one kind ("backend", "explainer", "renderer", "source"), those in conflict included."""
+        """All of one kind (such as "backend" or "explainer"), those in conflict included."""
         return (provided for (k, _), several in self.found.items() if k == kind for provided in several)
 
     def names(self, kind: str) -> list[str]:
@@ -268,6 +280,10 @@ class Plugins:
     def explainer(self, name: str) -> Any:
         """The explainer class of a method's name; raises as `use`."""
         return self.use("explainer", name)
+
+    def synthesizer(self, name: str) -> Any:
+        """The class of a method that makes images, by its name; raises as `use`."""
+        return self.use("synthesizer", name)
 
     def renderer(self, name: str) -> Any:
         """The drawing function of a renderer's name; raises as `use`."""

@@ -26,6 +26,26 @@ def leaves(tree: Any) -> list[Any]:
     return [leaf for branch in tree.values() for leaf in leaves(branch)] if isinstance(tree, Mapping) else [tree]
 
 
+def flat(tree: Any, path: str = "") -> dict[str, Any]:
+    """Every leaf under its path, the names on the way joined by slashes."""
+    if not isinstance(tree, Mapping):
+        return {path: tree}
+    branches = [flat(branch, f"{path}/{name}" if path else name) for name, branch in tree.items()]
+    return {name: leaf for branch in branches for name, leaf in branch.items()}
+
+
+def nested(leaves_by_path: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree of which `flat` made these."""
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves_by_path.items():
+        *branches, name = path.split("/")
+        place = tree
+        for branch in branches:
+            place = place.setdefault(branch, {})
+        place[name] = leaf
+    return tree
+
+
 def for_json(tree: Any) -> Any:
     """A record as JSON can hold it: NumPy's numbers as Python's, and None for what is not finite."""
     if isinstance(tree, Mapping):

@@ -100,12 +100,16 @@ def test_layers_are_listed_in_order(folder: Path, run) -> None:
 
 def test_methods_and_plugins_are_listed(run) -> None:
     _, methods, _ = run("methods")
-    names = {line.split()[0] for line in methods.splitlines()[1:]}
+    attributions, makers = methods.split("\n\n")
+    names = {line.split()[0] for line in attributions.splitlines()[1:]}
     assert {"saliency", "integrated-gradients", "grad-cam++", "score-cam", "rise", "kernel-shap", "lrp"} <= names
     assert "captum:saliency" in names
     assert "window, stride, fill" in methods
+    assert {"feature-visualization", "deep-dream"} <= {line.split()[0] for line in makers.splitlines()[1:]}
+    assert "grad-cam" not in makers
     _, plugins, _ = run("plugins")
     assert "agnoscope.backends.torch:wrap" in plugins
+    assert "synthesizer" in {line.split()[0] for line in plugins.splitlines()}
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,10 @@ class JaxModel(Model):
     def value_and_grad(self, function: Callable[..., tuple[Array, Any]]) -> Callable[..., Any]:
         return jax.value_and_grad(function, has_aux=True)
 
+    def conv2d(self, images: Array, kernel: Array, stride: int = 1) -> Array:
+        axes = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(images, kernel, (stride, stride), "VALID", dimension_numbers=axes)
+
     def settle(self) -> Self:
         image = self.inputs.known[self.inputs.image(self.bound) or ""]
         if self.spec.size is None and image.shape and len(image.shape) == 3:  # declared by Keras

@@ -5,6 +5,7 @@ goes back. A function whose gradient is not listed refuses a `Variable`, rather 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import EllipsisType
 from typing import Any, NoReturn, final
 
 import array_api_compat.numpy as np
@@ -50,7 +51,10 @@ class Variable:
     def __getitem__(self, key: Any) -> "Variable":
         def back(g: Array) -> Array:
             spread = np.zeros_like(self.value)
-            np.add.at(spread, key, g)
+            if _basic(key):  # every number is taken once
+                spread[key] = g
+            else:
+                np.add.at(spread, key, g)
             return spread
 
         return Variable(self.value[key], [(self, back)])
@@ -105,6 +109,12 @@ def value_of(x: Any) -> Any:
     if isinstance(x, Variable):
         return x.value
     return type(x)(value_of(item) for item in x) if isinstance(x, list | tuple) else x
+
+
+def _basic(key: Any) -> bool:
+    """Whether an index is made of slices, whole numbers, new axes and an ellipsis only."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return all(part is None or isinstance(part, int | slice | EllipsisType) for part in parts)
 
 
 def _holds_variable(x: Any) -> bool:

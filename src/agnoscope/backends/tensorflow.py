@@ -164,6 +164,9 @@ class TensorFlowModel(Model):
 
         return differentiated
 
+    def conv2d(self, images: Array, kernel: Array, stride: int = 1) -> Array:
+        return tf.nn.conv2d(images, kernel, stride, "VALID")
+
     def settle(self) -> Self:
         self.spec = fitted(self.network, self.spec, self.bound)
         try:

@@ -155,6 +155,26 @@ class TorchModel(Model):
 
         return differentiated
 
+    def conv2d(self, images: Array, kernel: Array, stride: int = 1) -> Array:
+        # Both keep their channels last in memory, which is the faster order on CPUs, and costs no copy of the images.
+        kernel = kernel.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+        return nn.functional.conv2d(images.permute(0, 3, 1, 2), kernel, stride=stride).permute(0, 2, 3, 1)
+
+    def resample(self, images: Array, maps: Array, size: tuple[int, int], beyond: float) -> Array:
+        # PyTorch speaks of places from -1 to 1, from the centre of the first pixel to that of the last one.
+        from_pixels, to_pixels = unit_map(images.shape[1:3], maps), torch.linalg.inv(unit_map(size, maps))
+        whole = nn.functional.pad(maps, (0, 0, 0, 1))
+        whole[:, 2, 2] = 1
+        # It wants columns first.
+        unit = (from_pixels @ whole @ to_pixels)[:, [1, 0]][:, :, [1, 0, 2]]
+        x = (images - beyond).permute(0, 3, 1, 2)
+        views = []
+        for one in unit:
+            places = nn.functional.affine_grid(one.expand(len(x), 2, 3), [len(x), 1, *size], align_corners=True)
+            views.append(nn.functional.grid_sample(x, places, align_corners=True).permute(0, 2, 3, 1))
+        # In memory, too, the channels come last: the order in which networks are run.
+        return torch.stack(views, dim=1).flatten(0, 1) + beyond
+
     def compile(self, program: Callable[..., dict[str, Array]], static: Hashable) -> Callable[..., dict[str, Any]]:
         def compiled(*trees: Any) -> dict[str, Any]:
             self._follow()
@@ -271,6 +291,12 @@ class TorchModel(Model):
             scores = output if run.heads is None else run.heads.scores(output)[0]
             values["scores"] = wide(channels_last(scores, run.axes["scores"]))
         return {name: values[name] for name in capture}
+
+
+def unit_map(size: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+    """From pixels (row, column, 1) to places from -1 to 1."""
+    row, column = (2 / (length - 1) if length > 1 else 2.0 for length in size)
+    return torch.tensor([[row, 0, -1], [0, column, -1], [0, 0, 1]], dtype=like.dtype, device=like.device)
 
 
 def _inputs_of(program: torch.export.ExportedProgram) -> Inputs:

@@ -10,6 +10,12 @@ from agnoscope.cli.compare import compare
 from agnoscope.cli.demo import demo
 from agnoscope.cli.diagnose import diagnose
 from agnoscope.cli.explain import explain
+from agnoscope.cli.imagine.dream import dream
+from agnoscope.cli.imagine.fool import fool
+from agnoscope.cli.imagine.invert import invert
+from agnoscope.cli.imagine.style import style
+from agnoscope.cli.imagine.texture import texture
+from agnoscope.cli.imagine.visualize import visualize
 from agnoscope.cli.lists import layers, methods, plugins_command
 from agnoscope.cli.sanity import sanity
 from agnoscope.errors import AgnoscopeError
@@ -25,7 +31,11 @@ def cli() -> None:
     """
 
 
-for command in (explain, compare, diagnose, bench, sanity, layers, methods, plugins_command, demo):
+for command in (
+    *(explain, compare, diagnose, bench, sanity),
+    *(visualize, dream, invert, texture, style, fool),
+    *(layers, methods, plugins_command, demo),
+):
     cli.add_command(command)
 
 

@@ -34,10 +34,17 @@ def _number(text: str) -> int | float:
 NUMBERS: Final = Numbers()
 
 
-def network_options(command: Callable[..., None]) -> Callable[..., None]:
-    """What the network expects of an image, for commands that load one."""
+def network_options(
+    command: Callable[..., None], size: Sequence[str] = ("--size", "--input-size")
+) -> Callable[..., None]:
+    """What the network expects of an image, for commands that load one.
+
+    Args:
+        command: the one that gets these options.
+        size: flags of the network's input size; "--size" alone means the picture's where a command makes one.
+    """
     options = (
-        click.option("--size", "input_size", type=NUMBERS, help="Height and width of its images: 224 or 224x320."),
+        click.option(*size, "input_size", type=NUMBERS, help="Height and width of its images: 224 or 224x320."),
         click.option("--mean", type=NUMBERS, help="Mean per channel, in units of --range."),
         click.option("--std", type=NUMBERS, help="Standard deviation per channel."),
         click.option("--range", "range", type=NUMBERS, help="What 0 and 1 become before mean and std: 0,255."),
@@ -71,8 +78,8 @@ def named_value(text: str) -> tuple[str, Any]:
     if not equals:
         raise OptionError(f"-O {text!r} must be NAME=VALUE.")
     name = name.replace("-", "_")
-    if name in ("layer", "layers") and value.lower() != "none":  # names, some of which look like numbers
-        return name, tuple(value.split(",")) if name == "layers" else value
+    if name.endswith(("layer", "layers")) and value.lower() != "none":  # names, some of which look like numbers
+        return name, tuple(value.split(",")) if name.endswith("layers") else value
     return name, parsed(value)
 
 

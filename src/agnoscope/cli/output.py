@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -42,3 +44,33 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def progress_of_run(title: str) -> Iterator[Callable[[int, int, float], None]]:
+    """A bar with the objective's value on a terminal; in a pipe a line at every tenth of the run, on stderr."""
+    from agnoscope.render.panels import readable
+
+    if not sys.stderr.isatty():
+
+        def line(done: int, total: int, objective: float) -> None:
+            if done * 10 // total > (done - 1) * 10 // total:
+                click.echo(f"{title}: step {done} of {total}, objective {readable(objective)}", err=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("objective {task.fields[objective]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, objective="…", total=None)
+        yield lambda done, total, objective: bar.update(
+            task, completed=done, total=total, objective=readable(objective)
+        )

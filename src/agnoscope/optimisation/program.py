@@ -46,7 +46,9 @@ class Recipe:
 def objective(model: Model, recipe: Recipe, images: Array, given: Mapping[str, Any]) -> dict[str, Array]:
     """The target's "score" of each image, and the "objective", which is that less the penalties; both (images,)."""
     xp, views = model.xp, max(1, recipe.views)
-    seen = looked_at(xp, recipe.canvas, recipe.seen, images, given["places"]) if recipe.views else images
+    seen = images
+    if recipe.views:
+        seen = looked_at(xp, recipe.canvas, recipe.seen, images, given["places"], model.resample)
     values = model.run(seen, recipe.needs)
     score = xp.mean(xp.reshape(recipe.formula(xp, values, given["target"]), (-1, views)), axis=1)
     penalties = [

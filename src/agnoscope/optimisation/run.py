@@ -1,6 +1,7 @@
 """The loop: looks at the images, takes the gradient, makes a step; stops at any time with the best images so far."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
@@ -14,6 +15,7 @@ from agnoscope.archive import read_archive, write_archive
 from agnoscope.batches import chunks
 from agnoscope.errors import CapabilityError, NonFiniteError, OptionError, TargetError
 from agnoscope.model import Model
+from agnoscope.optimisation.optimisers import Slope
 from agnoscope.optimisation.parameterisations.base import Tree
 from agnoscope.optimisation.parameterisations.pixels import Pixels
 from agnoscope.optimisation.program import Recipe, look_program, step_program
@@ -128,8 +130,9 @@ class Run(Generic[Result]):
                 state = self._forward(stage)
                 if state is None:
                     return
+                if self.step == min(REDIRECTED, stage.steps):
+                    self._check_alive(stage)
                 yield state
-            self._check_alive(stage)
             self._end(stage)
         self.finished = True
 
@@ -180,6 +183,7 @@ class Run(Generic[Result]):
                 f"{str(path)!r} belongs to another run: resume with the same network, images, target and options, or "
                 "start anew."
             )
+        self._forget()
         for part in TREES:
             prefix = f"{part} "
             setattr(self, part, _nested({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}))
@@ -203,6 +207,7 @@ class Run(Generic[Result]):
 
     def _forget(self) -> None:
         """What is followed within a stage."""
+        self._ahead: tuple[Tree, dict[str, Any]] | None = None
         self.best: NDArray[Any] | None = None
         self.slopes: NDArray[Any] | None = None
         self._mean, self._highest = np.zeros(self.count), np.full(self.count, -np.inf)
@@ -210,26 +215,33 @@ class Run(Generic[Result]):
 
     def _forward(self, stage: Stage) -> State | None:
         """One step; None where the run cannot go on."""
+        random = deepcopy(self._random)
         if stage.views is not None:
-            self._places = stage.views.places(self._random, stage.canvas, stage.look)
-        found = self._evaluated(stage, self.parameters, stage.views)
+            self._places = stage.views.places(random, stage.canvas, stage.look)
+        found = self._foreseen(stage) or self._evaluated(stage, self.parameters, stage.views)
         if not np.isfinite(found["objective"]).all() or not _finite(found["gradient"]):
             self._stop_at_nonfinite()
             return None
         if not stage.restful and self.step < REDIRECTED:
             found = self._enlivened(stage, found)
-        self._follow(stage, found)
+        if stage.until is not None:
+            self._done |= stage.until(found["score"])
 
-        def slope(parameters: Tree) -> tuple[NDArray[Any], Tree]:
+        def look(parameters: Tree) -> tuple[NDArray[Any], Tree]:
             other = self._evaluated(stage, parameters, stage.views)
+            self._ahead = parameters, other
             return -other["objective"], other["gradient"]
 
         loss, gradient = -found["objective"], found["gradient"]
+        slope = Slope(look, partial(stage.parameterisation.kept, stage.canvas))
         moved, memory = stage.optimiser.step(self.parameters, loss, gradient, self.memory, slope)
         moved = self._corrected(stage, moved, gradient)
         if self._done.any():
             moved = joined(partial(_chosen, self._done), moved, self.parameters)
-        self.parameters, self.memory = stage.parameterisation.kept(stage.canvas, moved), memory
+        kept = stage.parameterisation.kept(stage.canvas, moved)
+        # All at once: a step that was stopped half-way is made anew, as if it had not begun.
+        self._follow(stage, found)
+        self.parameters, self.memory, self._random = kept, memory, random
         self.step += 1
         score, objective = found["score"], found["objective"]
         return State(self.steps_done, self.total, self.stage, found["images"], score, objective, self)
@@ -263,7 +275,8 @@ class Run(Generic[Result]):
         compiled = (model or self.model).compile(step_program if gradient else look_program, recipe)
         constants = stage.parameterisation.constants(stage.canvas)
         parts = []
-        for rows, kept in chunks(self.count, max(1, self.batch_size // max(1, number))):
+        coupled = any(penalty.couples for penalty in stage.penalties)
+        for rows, kept in chunks(self.count, self.count if coupled else max(1, self.batch_size // max(1, number))):
             target = stage.target.take(np.repeat(rows, max(1, number))).arrays
             given = {"target": target, "constants": constants, **({"places": places} if number else {})}
             found = compiled(mapped(parameters, itemgetter(rows)), given)
@@ -273,16 +286,21 @@ class Run(Generic[Result]):
     def _enlivened(self, stage: Stage, found: dict[str, Any]) -> dict[str, Any]:
         """The same, with redirected gradients for the images whose own are all zero."""
         moving = _moving(found["gradient"])
-        if not moving.all() and "relu" in self.model.can:
-            try:
-                other = self._evaluated(stage, self.parameters, stage.views, model=self.model.with_relu(redirected))
-            except CapabilityError:  # there is no ReLU on the way
-                other = found
-            gradient = joined(partial(_chosen, ~moving), found["gradient"], other["gradient"])
-            found = {**found, "gradient": gradient}
-            moving = _moving(gradient)
         self._moved |= moving
-        return found
+        if moving.all() or "relu" not in self.model.can:
+            return found
+        try:
+            other = self._evaluated(stage, self.parameters, stage.views, model=self.model.with_relu(redirected))
+        except CapabilityError:  # there is no ReLU on the way
+            return found
+        return {**found, "gradient": joined(partial(_chosen, ~moving), found["gradient"], other["gradient"])}
+
+    def _foreseen(self, stage: Stage) -> dict[str, Any] | None:
+        """What a line search has found already, where it looked last at what the parameters are now."""
+        if self._ahead is None or not stage.still:
+            return None
+        parameters, found = self._ahead
+        return found if all(map(np.array_equal, leaves(parameters), leaves(self.parameters))) else None
 
     def _follow(self, stage: Stage, found: Mapping[str, Any]) -> None:
         """Keep the history, the best images and the slopes."""
@@ -297,8 +315,6 @@ class Run(Generic[Result]):
         self.best[better] = found["images"][better]
         if stage.slopes:
             self.slopes = np.abs(found["slope"]) + (0 if self.slopes is None else self.slopes)
-        if stage.until is not None:
-            self._done |= stage.until(found["score"])
 
     def _corrected(self, stage: Stage, moved: Tree, gradient: Tree) -> Tree:
         if not stage.corrections:
@@ -311,12 +327,12 @@ class Run(Generic[Result]):
     # -- what may go wrong -------------------------------------------------------------------------------------------
 
     def _check_alive(self, stage: Stage) -> None:
-        if stage.restful or self._moved.all() or not self.step:
+        if stage.restful or self._moved.all():
             return
         names = tuple(name for name, moved in zip(stage.target.names, self._moved, strict=True) if not moved)
         told = (
-            f"The gradient of {', '.join(dict.fromkeys(names))} stayed zero in the first {min(self.step, REDIRECTED)} "
-            "steps, with ReLU gradients redirected as well: the unit is dead, or does not depend on the image. Ask for "
+            f"The gradient of {', '.join(dict.fromkeys(names))} stayed zero in the first {self.step} steps, "
+            "although ReLU gradients were redirected: the unit is dead, or does not depend on the image. Ask for "
             "another one, or start from a photo."
         )
         if not self._moved.any():

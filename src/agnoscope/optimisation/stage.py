@@ -6,9 +6,11 @@ from typing import Any, TypeAlias, final
 
 from numpy.typing import NDArray
 
+from agnoscope.errors import OptionError
 from agnoscope.optimisation.canvas import Canvas
 from agnoscope.optimisation.optimisers import Adam, Optimiser
 from agnoscope.optimisation.parameterisations.base import Parameterisation
+from agnoscope.optimisation.parameterisations.pixels import Pixels
 from agnoscope.optimisation.regularisers import Correction, Penalty
 from agnoscope.optimisation.transformations import Views
 from agnoscope.target import Bound
@@ -39,11 +41,14 @@ class Stage:
         views: how the network looks at the images; None shows them as they are.
         seen: height and width of what the network gets; by default the canvas' size.
         penalties: taken off the target's value.
-        corrections: made after every step, of pixels only.
+        corrections: made after every step, of `Pixels` only.
         begin: from which images.
         until: an image that is finished is not changed any more, and the stage ends with the last one.
         restful: whether a gradient of zero is an end and no fault, as that of a distance is.
         slopes: whether the absolute gradients at the images are added up, for a transparency map.
+
+    Raises:
+        OptionError: there are corrections, and what the steps move are no pixels.
     """
 
     canvas: Canvas
@@ -59,6 +64,13 @@ class Stage:
     until: Until | None = None
     restful: bool = False
     slopes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.corrections and not isinstance(self.parameterisation, Pixels):
+            raise OptionError(
+                f"Corrections such as {type(self.corrections[0]).__name__} change pixels, and the steps move those of "
+                f"the parameterisation {self.parameterisation.name!r}: use Pixels(), or penalties."
+            )
 
     @property
     def look(self) -> tuple[int, int]:

@@ -6,18 +6,21 @@ sampling is array-API code, and no draw makes it compile anew.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias, final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.arrays import affine_samples
 from agnoscope.errors import OptionError
 from agnoscope.explainers.options import positive, whole
 from agnoscope.optimisation.canvas import Canvas
 from agnoscope.patches import Array
 
+Resample: TypeAlias = Callable[[Array, Array, tuple[int, int], float], Array]
 Border: TypeAlias = Literal["gray", "edge", "mirror", "wrap"]
 Sampling: TypeAlias = Literal["linear", "nearest"]
 
@@ -138,7 +141,8 @@ class Views:
         count: views of each image per step; the objective is their mean.
         border: what is seen beyond the image: "gray", its "edge" drawn out, the image as in a "mirror", or again
             ("wrap").
-        sampling: "linear" between pixels, or the "nearest" pixel.
+        sampling: "linear" between pixels, or the "nearest" pixel, which costs a quarter, but makes rough pictures of
+            smooth things.
     """
 
     transformations: tuple[Transformation, ...] = LUCID
@@ -163,11 +167,14 @@ class Views:
             seen: height and width of what the network gets.
 
         Returns:
-            "index" of pixels in the image, int32, and their "weight", both of shape (views, taps, pixels seen).
+            The "map" of each view, shape (views, 2, 3), for samples between pixels and a gray border; else "index" of
+            pixels in the image, int32, and their "weight", both of shape (views, taps, pixels seen).
         """
-        found = [self._place(self._map(random, canvas.size, seen), canvas.size, seen) for _ in range(self.count)]
-        index, weight = (np.stack(each) for each in zip(*found, strict=True))
-        return {"index": index, "weight": weight.astype(canvas.dtype)}
+        drawn = [self._map(random, canvas.size, seen).astype(canvas.dtype) for _ in range(self.count)]
+        if self.sampling == "linear" and self.border == "gray":
+            return {"map": np.stack(drawn)[:, :2]}
+        index, weight = zip(*(self._place(each, canvas.size, seen) for each in drawn), strict=True)
+        return {"index": np.stack(index), "weight": np.stack(weight)}
 
     def _map(self, random: np.random.Generator, size: tuple[int, int], seen: tuple[int, int]) -> NDArray[np.float64]:
         """From a pixel of the view, counted from the first one, to one of the image."""
@@ -183,39 +190,38 @@ class Views:
         )
 
     def _place(
-        self, drawn: NDArray[np.float64], size: tuple[int, int], seen: tuple[int, int]
-    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        rows, columns = np.arange(seen[0])[:, None], np.arange(seen[1])[None, :]
+        self, drawn: NDArray[Any], size: tuple[int, int], seen: tuple[int, int]
+    ) -> tuple[NDArray[np.int32], NDArray[Any]]:
+        """Index and weight of each tap, shape (taps, pixels seen)."""
+        rows, columns = np.arange(seen[0], dtype=drawn.dtype)[:, None], np.arange(seen[1], dtype=drawn.dtype)[None, :]
         y, x = (drawn[i, 0] * rows + (drawn[i, 1] * columns + drawn[i, 2]) for i in (0, 1))
+        vertical, horizontal = (self._along(place, length) for place, length in zip((y, x), size, strict=True))
+        taps = [(v, h) for v in vertical for h in horizontal]
+        index = np.stack([v[0] * size[1] + h[0] for v, h in taps])
+        weight = np.stack([v[1] * h[1] for v, h in taps])
+        return index.reshape(len(taps), -1), weight.reshape(len(taps), -1)
+
+    def _along(self, place: NDArray[Any], length: int) -> list[tuple[NDArray[np.int32], NDArray[Any]]]:
+        """The pixels along an axis that are seen at each place, with their weights."""
         if self.sampling == "nearest":
-            taps = [(_tap(np.rint(y), size[0], self.border), _tap(np.rint(x), size[1], self.border))]
-            shares: list[Any] = [1.0]
-        else:
-            # A pixel that is met exactly must not depend on rounding.
-            y, x = np.round(y, 9), np.round(x, 9)
-            top, left = np.floor(y), np.floor(x)
-            below, right = y - top, x - left
-            vertical = [_tap(top, size[0], self.border), _tap(top + 1, size[0], self.border)]
-            horizontal = [_tap(left, size[1], self.border), _tap(left + 1, size[1], self.border)]
-            taps = [(v, h) for v in vertical for h in horizontal]
-            shares = [v * h for v in (1 - below, below) for h in (1 - right, right)]
-        index = np.stack([(v[0] * size[1] + h[0]).reshape(-1) for v, h in taps])
-        weight = np.stack([(share * (v[1] & h[1])).reshape(-1) for share, (v, h) in zip(shares, taps, strict=True)])
-        return index, weight
+            return [self._tap(np.rint(place), np.ones_like(place), length)]
+        first = np.floor(place)
+        share = place - first
+        return [self._tap(first, 1 - share, length), self._tap(first + 1, share, length)]
 
-
-def _tap(place: NDArray[np.float64], length: int, border: Border) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The number of a pixel along an axis, and whether it is there to be seen."""
-    number = place.astype(np.int32)
-    match border:
-        case "wrap":
-            found = number % length
-        case "mirror":
-            found = (length - 1) - np.abs((length - 1) - number % max(2 * length - 2, 1))
-        case _:
-            found = np.clip(number, 0, length - 1)
-    there: NDArray[np.bool_] = found == number if border == "gray" else np.ones_like(number, dtype=np.bool_)
-    return found, there
+    def _tap(self, place: NDArray[Any], share: NDArray[Any], length: int) -> tuple[NDArray[np.int32], NDArray[Any]]:
+        """A pixel's number, and its weight: none where it lies beyond a gray border."""
+        number = place.astype(np.int32)
+        match self.border:
+            case "wrap":
+                return number % length, share
+            case "mirror":
+                return (length - 1) - np.abs((length - 1) - number % max(2 * length - 2, 1)), share
+            case "edge":
+                return np.clip(number, 0, length - 1), share
+            case _:
+                within = np.clip(number, 0, length - 1)
+                return within, share * (within == number)
 
 
 def shift(rows: float, columns: float) -> NDArray[np.float64]:
@@ -223,7 +229,14 @@ def shift(rows: float, columns: float) -> NDArray[np.float64]:
     return np.array([[1.0, 0, rows], [0, 1, columns], [0, 0, 1]])
 
 
-def looked_at(xp: Any, canvas: Canvas, seen: tuple[int, int], images: Array, places: Mapping[str, Array]) -> Array:
+def looked_at(
+    xp: Any,
+    canvas: Canvas,
+    seen: tuple[int, int],
+    images: Array,
+    places: Mapping[str, Array],
+    resample: Resample | None = None,
+) -> Array:
     """What the network gets of the images; compiled.
 
     Args:
@@ -232,20 +245,23 @@ def looked_at(xp: Any, canvas: Canvas, seen: tuple[int, int], images: Array, pla
         seen: height and width of a view.
         images: shape (images, height, width, channels).
         places: as `Views.places` gives them.
+        resample: `Model.resample`; by default array-API code.
 
     Returns:
         Shape (images · views, *seen, channels), the views of an image side by side.
     """
+    if "map" in places:
+        return (resample or partial(affine_samples, xp))(images, places["map"], seen, canvas.middle)
     index, weight = places["index"], places["weight"]
-    views, taps, pixels = index.shape
+    views, taps, _ = index.shape
     count, depth = images.shape[0], images.shape[3]
-    first = xp.arange(count, dtype=index.dtype) * (canvas.size[0] * canvas.size[1])
-    whole_index = (first[:, None, None, None] + index[None, ...])[..., None] * depth + xp.arange(
-        depth, dtype=index.dtype
-    )
-    # Flat: frameworks send gradients back to single numbers the fastest.
-    values = xp.take(xp.reshape(images, (-1,)), xp.reshape(whole_index, (-1,)), axis=0)
-    values = xp.reshape(values, (count, views, taps, pixels, depth)) * weight[None, :, :, :, None]
-    beyond = canvas.middle * (1 - xp.sum(weight, axis=1))
-    found = xp.sum(values, axis=2) + beyond[None, :, :, None]
+    # Flat, and one tap at a time, as in `affine_samples`.
+    flat = xp.reshape(images, (-1,))
+    first = xp.arange(count, dtype=index.dtype) * (canvas.size[0] * canvas.size[1] * depth)
+    inner = first[:, None, None, None] + xp.arange(depth, dtype=index.dtype)
+    found = canvas.middle * (1 - xp.sum(weight, axis=1))[None, :, :, None]
+    for tap in range(taps):
+        number = inner + (index[:, tap, :] * depth)[None, :, :, None]
+        values = xp.reshape(xp.take(flat, xp.reshape(number, (-1,)), axis=0), number.shape)
+        found = found + values * weight[None, :, tap, :, None]
     return xp.reshape(found, (count * views, *seen, depth))

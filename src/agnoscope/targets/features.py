@@ -130,9 +130,7 @@ class GramDistance(Target):
     gram: ArrayLike = field(repr=False)
 
     def bind(self, model: Model, count: int, size: tuple[int, int]) -> Bound:
-        layer = model.layer(self.layer, size)
-        if not layer.spatial:
-            raise TargetError(f"The layer {layer.name!r} has no map whose channels could correlate.")
+        layer = _map_of(model, self.layer, size)
         channels = layer.shape[-1]
         gram = _per_image(_numbers(self.gram, "gram"), (channels, channels), count, layer.name)
         length = np.square(gram).sum(axis=(1, 2))
@@ -141,6 +139,57 @@ class GramDistance(Target):
         arrays = {"gram": gram.astype(model.dtype), "length": length.astype(model.dtype)}
         formula = Formula(_gram_distance, (layer.name,), (layer.name,))
         return Bound(formula, arrays, "distance", (f"distance from correlations of {layer.name}",) * count)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class CovarianceDistance(Target):
+    """How far mean and covariance of a layer's channels are from given ones (Li et al., NIPS 2017).
+
+    A Gram matrix holds the products of the means, which after a ReLU are nearly all of its length; here the mean and
+    what varies about it count alike. Each is a squared distance as a share of the given one's squared length, so that
+    maps of any size compare, and layers count alike.
+
+    Attributes:
+        layer: the layer's name.
+        mean: shape (channels,), or with a leading axis of one per image.
+        covariance: shape (channels, channels), or with a leading axis of one per image; `moments` makes both.
+    """
+
+    layer: str
+    mean: ArrayLike = field(repr=False)
+    covariance: ArrayLike = field(repr=False)
+
+    def bind(self, model: Model, count: int, size: tuple[int, int]) -> Bound:
+        layer = _map_of(model, self.layer, size)
+        channels = layer.shape[-1]
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, given, shape in (
+            ("mean", self.mean, (channels,)),
+            ("covariance", self.covariance, (channels, channels)),
+        ):
+            found = _per_image(_numbers(given, name), shape, count, layer.name)
+            length = np.square(found.reshape(count, -1)).sum(axis=1)
+            if not length.all():
+                raise TargetError(f"The {name} of {layer.name!r} is all zero: nothing is active, or varies, there.")
+            arrays |= {name: found.astype(model.dtype), f"{name} length": length.astype(model.dtype)}
+        formula = Formula(_covariance_distance, (layer.name,), (layer.name,))
+        return Bound(formula, arrays, "distance", (f"distance from covariances of {layer.name}",) * count)
+
+
+def moments(xp: Any, activation: Array) -> tuple[Array, Array]:
+    """The mean of each channel over a map, and the covariance between channels.
+
+    Args:
+        xp: the array namespace of the activation.
+        activation: shape (images, ..., channels).
+
+    Returns:
+        Shapes (images, channels) and (images, channels, channels).
+    """
+    flat = xp.reshape(activation, (activation.shape[0], -1, activation.shape[-1]))
+    mean = xp.mean(flat, axis=1)
+    return mean, gram_matrix(xp, flat - mean[:, None, :])
 
 
 def gram_matrix(xp: Any, activation: Array) -> Array:
@@ -180,6 +229,13 @@ def _named(model: Model, layer: str, size: Any) -> tuple[str, tuple[int, ...]]:
         return layer, model.outline(size).scores
     found: Layer = model.layer(layer, size)
     return found.name, found.shape
+
+
+def _map_of(model: Model, layer: str, size: Any) -> Layer:
+    found = model.layer(layer, size)
+    if not found.spatial:
+        raise TargetError(f"The layer {found.name!r} has no map whose channels could correlate.")
+    return found
 
 
 def _numbers(given: ArrayLike, what: str) -> NDArray[np.float64]:
@@ -226,3 +282,9 @@ def _distance(xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any], n
 
 def _gram_distance(xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any], name: str) -> Array:
     return xp.sum(xp.square(gram_matrix(xp, values[name]) - arrays["gram"]), axis=(1, 2)) / arrays["length"]
+
+
+def _covariance_distance(xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any], name: str) -> Array:
+    mean, covariance = moments(xp, values[name])
+    of_mean = xp.sum(xp.square(mean - arrays["mean"]), axis=1) / arrays["mean length"]
+    return of_mean + xp.sum(xp.square(covariance - arrays["covariance"]), axis=(1, 2)) / arrays["covariance length"]

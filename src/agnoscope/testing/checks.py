@@ -32,6 +32,7 @@ from agnoscope.testing.programs import (
     DeliberateError,
     answer,
     close,
+    convolution_program,
     expect,
     gradient,
     needs,
@@ -163,6 +164,27 @@ def check_gradient_at_layer(backend: Backend) -> None:
     found, closed = gradient(model, images(), 2, layer="relu"), Rectified(images())
     close(found["layer"], closed.at_relu(2), "gradient at the ReLU")
     close(found["activation"], closed.activation, "activation at the ReLU")
+
+
+def check_convolution(backend: Backend) -> None:
+    """The convolution that programs may use, and its gradients, equal the sums that define them."""
+    model, x = backend.build(deep_network()), images(2)
+    random = np.random.default_rng(17)
+    kernel = random.normal(size=(2, 3, 3, 4)).astype(np.float32)
+    for stride in (1, 2):
+        rows, columns = (SIZE[0] - 2) // stride + 1, (SIZE[1] - 3) // stride + 1
+        slope = random.normal(size=(2, rows, columns, 4)).astype(np.float32)
+        y, at_x, at_kernel = np.zeros_like(slope), np.zeros_like(x), np.zeros_like(kernel)
+        for u, v in np.ndindex(2, 3):
+            seen = np.s_[:, u : u + rows * stride : stride, v : v + columns * stride : stride]
+            y += x[seen] @ kernel[u, v]
+            at_x[seen] += slope @ kernel[u, v].T
+            at_kernel[u, v] = np.tensordot(x[seen], slope, ((0, 1, 2), (0, 1, 2)))
+        found = model.compile(convolution_program, stride)(x, kernel, slope)
+        close(found["y"], y, f"convolution of stride {stride}")
+        if "gradient" in model.can:
+            close(found["x"], at_x, f"gradient of a convolution of stride {stride} at its images")
+            close(found["kernel"], at_kernel, f"gradient of a convolution of stride {stride} at its kernel")
 
 
 def check_patch(backend: Backend) -> None:

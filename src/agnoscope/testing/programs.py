@@ -49,6 +49,20 @@ def patch_program(model: Model, static: tuple[str, str], x: Array) -> dict[str, 
     return model.run(x, ("scores",), {layer: edits[edit]})
 
 
+def convolution_program(model: Model, stride: int, x: Array, kernel: Array, slope: Array) -> dict[str, Array]:
+    """A convolution, and where there are gradients how its inner product with `slope` changes with both arguments."""
+
+    def score(given: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+        y = model.conv2d(given["x"], given["kernel"], stride)
+        return model.xp.sum(y * slope), {"y": y}
+
+    given = {"x": x, "kernel": kernel}
+    if "gradient" not in model.can:
+        return score(given)[1]
+    (_, found), slopes = model.value_and_grad(score)(given)
+    return {**found, **slopes}
+
+
 def _failing(_: Array) -> Array:
     raise DeliberateError
 

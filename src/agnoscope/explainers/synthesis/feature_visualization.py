@@ -24,7 +24,9 @@ class FeatureVisualization(Synthesizer):
     """Feature visualisation (Erhan et al., 2009; Olah, Mordvintsev and Schubert, Distill 2017).
 
     Called with a network and what to drive up: a class number or label, a `Target` such as `ag.Channel(layer, 3)`, or a
-    list of these for several images at once. The defaults are Lucid's.
+    list of these for several images at once: `channels` and `interpolated` of `series.py` make such lists, and one
+    target several times gives several images of it, which the penalty `Diversity` drives apart. The defaults are
+    Lucid's.
 
     Attributes:
         iterations: how many steps.

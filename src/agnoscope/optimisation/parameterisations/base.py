@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.arrays import resize
 from agnoscope.errors import OptionError
 from agnoscope.optimisation.canvas import Canvas
 from agnoscope.patches import Array
@@ -66,10 +67,17 @@ class Parameterisation(ABC):
         """
         del canvas, images
         raise OptionError(
-            f"The parameterisation {self.name!r} cannot begin from an image: use 'pixels' or 'fourier', or start from "
-            "noise."
+            f"The parameterisation {self.name!r} cannot begin from an image: use 'pixels', 'fourier' or 'pyramid', or "
+            "start from noise."
         )
 
     def kept(self, canvas: Canvas, parameters: Tree) -> Tree:  # noqa: ARG002
         """The parameters after a step, brought back to where they are allowed; on the host."""
         return parameters
+
+
+def resized_planes(xp: Any, planes: Array, size: tuple[int, int]) -> Array:
+    """Planes at another size, bilinear, shape (images, channels, *size)."""
+    if tuple(planes.shape[2:]) == size:
+        return planes
+    return xp.reshape(resize(xp, xp.reshape(planes, (-1, *planes.shape[2:])), size), (*planes.shape[:2], *size))

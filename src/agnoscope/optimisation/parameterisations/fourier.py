@@ -16,16 +16,11 @@ from numpy.typing import NDArray
 
 from agnoscope.optimisation.canvas import Canvas
 from agnoscope.optimisation.parameterisations.base import Parameterisation, Tree
+from agnoscope.optimisation.parameterisations.colours import painted, unpainted
 from agnoscope.patches import Array
-
-COLOURS: Final = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
-"""A root of the covariance of red, green and blue over ImageNet, as Lucid published it; a row for each colour."""
 
 DAMPING: Final = 4.0
 """By which Lucid divides the image before the sigmoid."""
-
-EDGE: Final = 1e-3
-"""How near to the bounds, as a share of the span, an image may come to have a finite inverse of the sigmoid."""
 
 
 @final
@@ -54,42 +49,13 @@ class Fourier(Parameterisation):
 
     def images(self, xp: Any, canvas: Canvas, parameters: Tree, constants: Tree) -> Array:  # noqa: ARG002
         spectrum = parameters["spectrum"]
-        scaled = spectrum * xp.asarray(_scale(canvas.size, self.decay), dtype=spectrum.dtype)
-        plane = from_spectrum(xp, scaled) / DAMPING
-        values = xp.permute_dims(plane, (0, 2, 3, 1))
-        if self.decorrelated and canvas.coloured:
-            values = coloured(xp, values)
-        return squashed(xp, canvas, values)
+        planes = from_spectrum(xp, spectrum * xp.asarray(_scale(canvas.size, self.decay), dtype=spectrum.dtype))
+        return painted(xp, canvas, planes, self.decorrelated)
 
     def of(self, canvas: Canvas, images: NDArray[Any]) -> Tree:
-        values = unsquashed(canvas, images.astype(np.float64))
-        if self.decorrelated and canvas.coloured:
-            values = values @ np.linalg.inv(colour_matrix().T)
-        plane = DAMPING * values.transpose(0, 3, 1, 2)
         height, width = canvas.size
-        spectrum = basis(height).T @ plane @ basis(width)
+        spectrum = basis(height).T @ unpainted(canvas, images, self.decorrelated) @ basis(width)
         return {"spectrum": (spectrum / _scale(canvas.size, self.decay)).astype(canvas.dtype)}
-
-
-def coloured(xp: Any, values: Array) -> Array:
-    """Red, green and blue from three uncorrelated channels, shape (..., 3)."""
-    return xp.matmul(values, xp.asarray(colour_matrix().T, dtype=values.dtype))
-
-
-def colour_matrix() -> NDArray[np.float64]:
-    """The matrix that makes colours of uncorrelated channels, shape (3, 3), its longest column of length 1."""
-    return COLOURS / np.linalg.norm(COLOURS, axis=0).max()
-
-
-def squashed(xp: Any, canvas: Canvas, values: Array) -> Array:
-    """Values in the bounds, by a sigmoid: 0 becomes gray."""
-    return canvas.middle + 0.5 * canvas.span * xp.tanh(0.5 * values)
-
-
-def unsquashed(canvas: Canvas, images: NDArray[Any]) -> NDArray[Any]:
-    """What `squashed` makes these images of; those at the bounds are taken a thousandth of the span inside."""
-    share = np.clip((images - canvas.bounds[0]) / canvas.span, EDGE, 1 - EDGE)
-    return np.log(share) - np.log1p(-share)
 
 
 def from_spectrum(xp: Any, spectrum: Array) -> Array:
@@ -141,4 +107,4 @@ def _scale(size: tuple[int, int], decay: float) -> NDArray[np.float64]:
     height, width = size
     frequency = np.hypot(waves(height)[:, None], waves(width)[None, :])
     # √2: Lucid's complex coefficients count twice in a real image, each wave with its conjugate.
-    return np.sqrt(2) / np.maximum(frequency, 1 / max(size)) ** decay
+    return np.sqrt(2) / DAMPING / np.maximum(frequency, 1 / max(size)) ** decay
