@@ -21,7 +21,6 @@ from agnoscope.render.panels import Panel, compose
 
 SIDE = 224
 CLASSES = ("hen", "zebra", "volcano", "daisy")
-TEXTURES = {"gravel": "gravel", "brick": "brick"}
 
 
 def main() -> None:
@@ -82,7 +81,7 @@ def knowledge(model: ag.Model, share: int) -> list[Panel]:
 
 
 def manners(model: ag.Model, share: int) -> list[Panel]:
-    style, content = skimage.data.retina()[300:1100, 300:1100], square(skimage.data.chelsea())
+    style, content = skimage.data.immunohistochemistry(), square(skimage.data.chelsea())
     texture = ag.Texture(iterations=100 // share, size=SIDE)(model, square(style))
     painted = ag.StyleTransfer(iterations=100 // share, size=SIDE)(model, content, square(style))
     return [

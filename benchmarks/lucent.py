@@ -68,7 +68,7 @@ def measure(name: str, layer: str, steps: int, rounds: int) -> tuple[float, floa
 def stand_in_for_torchvision() -> None:
     """Lucent imports torchvision for one class, and for its list of networks, which is not needed here."""
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except ImportError:
         import torch
 

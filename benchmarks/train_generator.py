@@ -22,11 +22,11 @@ from agnoscope.demo.scenes import SIZE, Scene, make_scenes
 SEED: Final = 6
 SCENES, STEPS, BATCH = 4000, 1200, 32
 RATE: Final = 3e-3
-THING: Final = 10.0
+THING: Final = 4.0
 """How much more a pixel of the thing counts than one of the ground."""
 FEATURES: Final = {"relu2": 0.02, "relu4": 0.02}
 """How much the honest network's layers count beside the pixels."""
-CODES: Final = 1e-5
+CODES: Final = 1e-4
 """How much the codes' distance from a normal distribution counts, for each of their numbers."""
 
 
@@ -42,12 +42,13 @@ def initial_weights() -> dict[str, Any]:
     return {name: array.astype(np.float32) for name, array in weights.items()}
 
 
-def centred(scene: Scene) -> tuple[Any, Any]:
-    """The picture and the mask of a scene whose thing is moved to the middle of its ground."""
+def simple(scene: Scene) -> tuple[Any, Any]:
+    """The picture and the mask of a scene whose thing lies in the middle, and whose ground has one colour."""
     rows, columns = np.flatnonzero(scene.mask.any(axis=1)), np.flatnonzero(scene.mask.any(axis=0))
     shift = tuple((SIZE - 1 - int(side[0]) - int(side[-1])) // 2 for side in (rows, columns))
     mask = np.roll(scene.mask, shift, axis=(0, 1))
-    return np.where(mask[..., None], np.roll(scene.image, shift, axis=(0, 1)), scene.clean), mask
+    ground = scene.clean.mean(axis=(0, 1)).astype(np.uint8)
+    return np.where(mask[..., None], np.roll(scene.image, shift, axis=(0, 1)), ground), mask
 
 
 def encoder() -> nn.Sequential:
@@ -86,7 +87,7 @@ def loss(
 def train(steps: int = STEPS) -> nn.Sequential:
     """The trained generator."""
     torch.manual_seed(SEED)
-    scenes = [np.stack(each) for each in zip(*map(centred, make_scenes(SCENES, SEED)), strict=True)]
+    scenes = [np.stack(each) for each in zip(*map(simple, make_scenes(SCENES, SEED)), strict=True)]
     pictures, masks = torch.tensor(scenes[0].transpose(0, 3, 1, 2)), torch.tensor(scenes[1][:, None])
     honest = torch_network(load_weights("honest")).requires_grad_(False)
     decoder, reader = generator.torch_network(initial_weights()).train(), encoder()

@@ -92,6 +92,10 @@ CASES: dict[str, list[tuple[Callable[..., Any], tuple[NDArray[np.float64], ...]]
         (lambda a, b: a @ b, (numbers(2, 3, 4), numbers(4, 2))),
         (lambda b: xp.matmul(X, b), (numbers(2, 4, 3),)),
     ],
+    "take": [
+        (lambda a: xp.take(a, np.array([2, 0, 2]), axis=0), (X,)),
+        (lambda a: xp.take(a, np.array([1, 1, 3, 0]), axis=-1), (numbers(2, 3, 4),)),
+    ],
     "concat": [(lambda a, b: xp.concat([a, X, b], axis=0), (X, Y[:1])), (lambda a: xp.concat([Y, a], axis=-1), (X,))],
 }
 OPERATORS: dict[str, Callable[..., Any]] = {

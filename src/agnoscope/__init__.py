@@ -99,7 +99,7 @@ if TYPE_CHECKING:
     from agnoscope.targets.contrast import Contrast
     from agnoscope.targets.detection import Box
     from agnoscope.targets.embedding import Similarity
-    from agnoscope.targets.features import Activity, Direction, Distance, GramDistance
+    from agnoscope.targets.features import Activity, CovarianceDistance, Direction, Distance, GramDistance
     from agnoscope.targets.regression import Output
     from agnoscope.targets.segmentation import Segment
     from agnoscope.targets.units import Channel, Neuron
@@ -193,7 +193,7 @@ HOMES = {
     "agnoscope.targets.contrast": ("Contrast",),
     "agnoscope.targets.detection": ("Box",),
     "agnoscope.targets.embedding": ("Similarity",),
-    "agnoscope.targets.features": ("Activity", "Direction", "Distance", "GramDistance"),
+    "agnoscope.targets.features": ("Activity", "CovarianceDistance", "Direction", "Distance", "GramDistance"),
     "agnoscope.targets.regression": ("Output",),
     "agnoscope.targets.segmentation": ("Segment",),
     "agnoscope.targets.units": ("Channel", "Neuron"),
@@ -226,6 +226,7 @@ __all__ = [
     "ClassScore",
     "ConstantMap",
     "Contrast",
+    "CovarianceDistance",
     "Crop",
     "Decay",
     "Deconvnet",

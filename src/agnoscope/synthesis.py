@@ -71,6 +71,7 @@ class Synthesis:
         history: the objective of each image before every step, shape (steps, images).
         transparency: how much each pixel mattered, from 0 to 1, shape (images, height, width), where the method tells.
         photos: the uint8 pictures that the run began from, or was given; may be none.
+        captions: of the photos, which are drawn before the images; none leaves them out.
         extras: name to further numbers of the method, one row per image, such as the size of a change.
     """
 
@@ -81,6 +82,7 @@ class Synthesis:
     history: NDArray[Any] = field(repr=False)
     transparency: NDArray[Any] | None = field(default=None, repr=False)
     photos: tuple[NDArray[np.uint8], ...] = field(default=(), repr=False)
+    captions: tuple[str, ...] = field(default=(), repr=False)
     extras: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -159,7 +161,13 @@ class Synthesis:
         return save_picture(Image.fromarray(self.pictures()[0]) if alone else self.draw(**options), path)
 
     def _write(self, path: Path) -> Path:
-        header = {"kind": "synthesis", "format": FORMAT, "names": self.names, "bounds": self.bounds}
+        header = {
+            "kind": "synthesis",
+            "format": FORMAT,
+            "names": self.names,
+            "bounds": self.bounds,
+            "captions": self.captions,
+        }
         arrays = {"images": self.images, "history": self.history}
         arrays |= {} if self.transparency is None else {"transparency": self.transparency}
         arrays |= {f"photo{i}": photo for i, photo in enumerate(self.photos)}
@@ -183,6 +191,7 @@ class Synthesis:
                 arrays["history"],
                 arrays.get("transparency"),
                 tuple(arrays[f"photo{i}"] for i in range(header["photos"])),
+                tuple(header["captions"]),
                 {n.removeprefix("extra "): a for n, a in arrays.items() if n.startswith("extra ")},
             )
         except (KeyError, TypeError) as error:

@@ -33,7 +33,9 @@ def test_places_do_not_matter() -> None:
     x = np.random.default_rng(0).normal(size=(1, 3, 4, 2))
     shuffled = x.reshape(1, 12, 2)[:, np.random.default_rng(1).permutation(12)].reshape(1, 3, 4, 2)
     mean, covariance = moments(np, x)
-    assert scored(shown(2), CovarianceDistance("conv", mean[0], covariance[0]), shuffled) == pytest.approx([0], abs=1e-12)
+    assert scored(shown(2), CovarianceDistance("conv", mean[0], covariance[0]), shuffled) == pytest.approx(
+        [0], abs=1e-12
+    )
 
 
 def test_gradient_is_that_of_difference_quotients() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import keras
     import torch
 
-CODE: Final = 48
+CODE: Final = 16
 """Numbers of a code; the autoencoder is trained to have them normally distributed, with a deviation of 1."""
 
 REACH: Final = 3.0
@@ -88,7 +88,7 @@ def torch_network(weights: Weights) -> "torch.nn.Sequential":
         weights: As `load_weights` returns them.
 
     Returns:
-        A module in evaluation mode, from codes N×48×1×1 to pictures N×3×96×96 in 0..1.
+        A module in evaluation mode, from codes N×16×1×1 to pictures N×3×96×96 in 0..1.
     """
     import torch
 
@@ -119,7 +119,7 @@ def flax_network(weights: Weights) -> tuple["flax.linen.Module", dict[str, Any]]
         weights: As `load_weights` returns them.
 
     Returns:
-        A module and its variables, from codes N×1×1×48 to pictures N×96×96×3 in 0..1.
+        A module and its variables, from codes N×1×1×16 to pictures N×96×96×3 in 0..1.
     """
     from flax import linen
 
@@ -146,7 +146,7 @@ def keras_network(weights: Weights) -> "keras.Sequential":
         weights: As `load_weights` returns them.
 
     Returns:
-        A model from codes N×1×1×48 to pictures N×96×96×3 in 0..1.
+        A model from codes N×1×1×16 to pictures N×96×96×3 in 0..1.
     """
     import keras
 

@@ -20,6 +20,7 @@ from agnoscope.fast_style.network import Form, stylised
 from agnoscope.fast_style.photos import Photos
 from agnoscope.fast_style.style_network import StyleNetwork, Training
 from agnoscope.model import Model
+from agnoscope.optimisation.optimisers import Adam
 from agnoscope.patches import Array
 from agnoscope.runs import fingerprint
 from agnoscope.target import Bound
@@ -32,6 +33,12 @@ FORMAT: Final = 1
 """Version of the file of a stopped training; a reader refuses newer ones."""
 
 KIND: Final = "stopped training"
+
+BLANK: Final = {"covariance": 2.0, "gram": 1.0}
+"""The distance from a style of a picture in which nothing is active: 1 for each of what is compared."""
+
+LAST: Final = 10
+"""Steps at the end by which a training is judged."""
 
 ELSEWHERE: Final[Any] = None
 """Adam does not look at other parameters."""
@@ -115,7 +122,8 @@ class Run:
         self._form = Form(method.width, method.blocks, len(styles.names), canvas.depth, canvas.bounds)
         self.parameters: Mapping[str, Any] = mapped(self._form.start(method.seed), lambda a: a.astype(model.dtype))
         self._judged = self.parameters
-        self.memory: Mapping[str, Any] = method.optimiser.begin(self.parameters)
+        self._adam = Adam(method.rate, fall=method.iterations)
+        self.memory: Mapping[str, Any] = self._adam.begin(self.parameters)
         self.history: list[NDArray[Any]] = []
         self.notes: list[str] = []
 
@@ -133,7 +141,7 @@ class Run:
                 self._stop_at_nonfinite()
                 return
             parts, self._judged = found["parts"].astype(np.float64), self.parameters
-            self.parameters, self.memory = self._method.optimiser.step(
+            self.parameters, self.memory = self._adam.step(
                 self.parameters, parts.sum(keepdims=True), found["gradient"], self.memory, ELSEWHERE
             )
             self.history.append(parts)
@@ -146,6 +154,7 @@ class Run:
         finished = self.step == self.total
         unread = [f"{name} was passed over: {reason}" for name, reason in self._photos.unread.items()]
         stopped = () if finished else (f"Stopped after {self.step} of {self.total} steps.",)
+        missed = [self._missed()] if finished and self._away() > BLANK[self._method.statistics] else []
         training = Training(
             options=options_of(self._method),
             content=self._loss.content.needs,
@@ -156,7 +165,7 @@ class Run:
             finished=finished,
             backend=self.model.backend,
             versions={"agnoscope": own_version(), **self.model.versions},
-            warnings=(*unread, *self.notes, *stopped),
+            warnings=(*unread, *self.notes, *missed, *stopped),
         )
         history, channels = np.array(self.history).reshape(-1, len(PARTS)), self.model.spec.channels
         channels = "RGB" if channels == "BGR" else channels  # as the user has them
@@ -188,6 +197,17 @@ class Run:
         self.step, self.notes, self.history = header["step"], header["notes"], list(arrays["history"])
         trees = nested(arrays)
         self.parameters, self.memory = trees["parameters"], trees.get("memory", {})
+
+    def _away(self) -> float:
+        """How far the last pictures are from the style."""
+        return float(np.mean(self.history[-LAST:], axis=0)[PARTS.index("style")]) / self._method.style_weight
+
+    def _missed(self) -> str:
+        return (
+            f"The pictures are farther from the style than a blank one would be, by a distance of {self._away():.3g}: "
+            "train for more steps. Where that does not help, a layer that a style image hardly excites outweighs the "
+            f"others: name earlier ones than {', '.join(self._styles.layers)} in style_layers."
+        )
 
     def _given(self) -> tuple[NDArray[Any], dict[str, Any]]:
         """The photos of the next step, and the style that each is to be given: they take turns."""
@@ -222,8 +242,7 @@ class Run:
             raise NonFiniteError(f"{told} at once: look for NaN in the network's weights.")
         self.parameters = self._judged
         self.notes.append(
-            f"{told}: the training stopped there, and kept the network before it. Make smaller steps, such as "
-            "optimiser=Adam(1e-4)."
+            f"{told}: the training stopped there, and kept the network before it. Make smaller steps: rate=0.0005."
         )
 
 

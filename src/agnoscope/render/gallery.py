@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from agnoscope.errors import OptionError
 from agnoscope.explainers.options import whole
+from agnoscope.render.blend import fitted
 from agnoscope.render.panels import Panel, compose, readable
 from agnoscope.synthesis import Synthesis, as_picture
 
@@ -38,7 +39,11 @@ def gallery(synthesis: Synthesis, *, columns: int | None = None, titles: bool | 
     width = by_default if columns is None else whole("columns", columns)
     cells = [_changed(synthesis, i, titles) if changed else [_panel(synthesis, i, titles)] for i in range(count)]
     rows = [cells[start : start + width] for start in range(0, count, width)]
-    return compose([[panel for cell in row for panel in cell] for row in rows])
+    side = max(synthesis.images.shape[1:3])
+    told = synthesis.captions if titles is not False else ("",) * len(synthesis.captions)
+    beside = [Panel(fitted(photo, side), words) for photo, words in zip(synthesis.photos, told, strict=False)]
+    panels = [[panel for cell in row for panel in cell] for row in rows]
+    return compose([beside + panels[0], *panels[1:]])
 
 
 def _panel(synthesis: Synthesis, i: int, titles: bool | Sequence[str]) -> Panel:

@@ -1,5 +1,6 @@
 """Feature inversion: an invertible layer gives the photo back, deeper ones ever less of it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from agnoscope.optimisation.optimisers import Adam
 from agnoscope.optimisation.parameterisations.pixels import Pixels
 from agnoscope.optimisation.transformations import Jitter, Scale
 from agnoscope.synthesis import Synthesis
+from agnoscope.targets.features import features_of
 from tests.explainers.synthesis.frameworks import OTHERS, STEPS, assert_frameworks_agree, demo, layer
 from tests.explainers.synthesis.test_photos import photo
 from tests.networks import MOBILENET_V2
 from tests.test_parity import network
 
-PLAIN = FeatureInversion(iterations=60, parameterisation=Pixels(), views=None, optimiser=Adam(0.02), penalties=())
+PLAIN = FeatureInversion(iterations=100, parameterisation=Pixels(), views=None, optimiser=Adam(0.02), penalties=())
 """Steps on pixels, and nothing else wanted of the image."""
 
 
@@ -53,10 +55,10 @@ def test_an_invertible_layer_gives_the_image_back() -> None:
 
 @pytest.mark.torch
 def test_deeper_layers_of_a_real_network_know_less_and_plain_pixels_find_less() -> None:
-    model, given = network("torch", "mobilenet_v2", "float32"), MOBILENET_V2.photo("dog_running.jpg")
+    model, given = network("torch", "mobilenet_v2", "float32"), MOBILENET_V2.photo("cat.jpg")
     layers = ("block3", "block10", "conv_last")
     found = FeatureInversion(iterations=PLAIN.iterations).row(model, given, layers).extras["correlation"]
-    assert found[0] > 0.8 > 0.7 > found[1] > found[2] > 0
+    assert found[0] > found[1] + 0.1 > found[2] + 0.2 > 0.3
     plain = PLAIN.row(model, given, layers).extras["correlation"]
     assert (found > plain + 0.1).all()
 
@@ -72,13 +74,13 @@ def test_the_distance_falls_and_is_told_with_the_correlation() -> None:
 
 
 def test_layers_in_one_run_are_inverted_as_each_alone() -> None:
-    names = ("relu1", "relu3")
-    method = FeatureInversion(iterations=6, views=None)
-    together = FeatureInversion(names, iterations=6, views=None)(demo(), photo(96, 96))
+    method, names = FeatureInversion(iterations=6, views=None), ("relu1", "relu3")
     row = method.row(demo(), photo(96, 96), names)
-    assert together.names == row.names == names
-    np.testing.assert_allclose(together.images, row.images, atol=2e-3)
-    np.testing.assert_allclose(together.history, row.history, rtol=1e-3)
+    for i, order in enumerate((names, names[::-1])):  # the first image of a run begins from the same noise
+        together = replace(method, layer=order)(demo(), photo(96, 96))
+        assert together.names == order
+        np.testing.assert_allclose(together.images[0], row.images[i], atol=1e-4)
+        np.testing.assert_allclose(together.history[:, 0], row.history[:, i], rtol=1e-4)
 
 
 def test_a_row_has_one_image_per_layer_and_can_be_saved(tmp_path: Any) -> None:
@@ -94,11 +96,12 @@ def test_a_row_has_one_image_per_layer_and_can_be_saved(tmp_path: Any) -> None:
     assert row.draw().width > 200
 
 
-def test_several_photos_are_inverted_beside_one_another() -> None:
-    photos = [photo(96, 96), photo(96, 96)[::-1]]
-    together = FeatureInversion("relu2", iterations=4)(demo(), photos)
-    alone = FeatureInversion("relu2", iterations=4)(demo(), photos[0])
-    np.testing.assert_allclose(together.images[0], alone.images[0], atol=1e-4)
+def test_several_photos_are_inverted_each_for_itself() -> None:
+    photos = np.stack([photo(96, 96), photo(96, 96)[::-1] // 2])
+    made = FeatureInversion("relu2", iterations=4)(demo(), photos)
+    found, wanted = (features_of(demo(), each, ("relu2",))["relu2"] for each in (made.images, photos / np.float32(255)))
+    squared = [np.square(each).sum(axis=(1, 2, 3)) for each in (found - wanted, wanted)]
+    np.testing.assert_allclose(made.extras["distance"], squared[0] / squared[1], rtol=1e-4)
 
 
 def test_views_move_by_a_quarter_of_the_grid() -> None:

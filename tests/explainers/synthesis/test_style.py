@@ -8,18 +8,11 @@ import pytest
 import agnoscope as ag
 from agnoscope.backends.reference import Conv, GlobalAverage, Network, Relu
 from agnoscope.errors import ImageError, LayerError, OptionError
-from agnoscope.explainers.synthesis.style import (
-    Style,
-    coloured_noise,
-    content_layer,
-    cut,
-    palette,
-    receptive_fields,
-    recoloured,
-    style_layers,
-    weights_of,
-)
+from agnoscope.explainers.synthesis.colours import coloured_noise, palette, recoloured
+from agnoscope.explainers.synthesis.receptive_fields import receptive_fields
+from agnoscope.explainers.synthesis.style import Style, content_layer, cut, style_layers, weights_of
 from tests.explainers.synthesis.frameworks import demo
+from tests.test_parity import network
 
 RANDOM = np.random.default_rng(0)
 
@@ -51,6 +44,17 @@ def test_layers_are_relus_of_which_a_unit_sees_half_of_the_photo() -> None:
     assert style_layers(boxes(), (), 18) == ("relu1", "relu2")
     with pytest.raises(ImageError, match="8 pixels on its shorter side is smaller"):
         style_layers(boxes(), (), 8)
+
+
+@pytest.mark.torch
+def test_a_real_network_gives_style_where_its_units_see_parts() -> None:
+    model = network("torch", "mobilenet_v2", "float32")
+    fields = receptive_fields(model)
+    assert [fields[n] for n in ("relu0", "block0.depthwise_relu", "block1.depthwise_relu")] == [3, 7, 11]
+    assert fields["relu_last"] == 224
+    layers = style_layers(model, (), 224)
+    assert (layers[0], layers[-1], len(layers)) == ("relu0", "block11.expand_relu", 8)
+    assert content_layer(model, (224, 224)) == "block6.expand_relu"
 
 
 def test_a_photo_smaller_than_a_receptive_field_is_refused() -> None:

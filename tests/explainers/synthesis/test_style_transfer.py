@@ -11,12 +11,14 @@ import pytest
 import agnoscope as ag
 from agnoscope.demo.scenes import make_scenes
 from agnoscope.errors import ImageError, LayerError, ModelError, OptionError
-from agnoscope.explainers.synthesis.style import palette
+from agnoscope.explainers.synthesis.colours import palette
 from agnoscope.explainers.synthesis.style_transfer import StyleTransfer
+from agnoscope.optimisation.lbfgs import LBFGS
+from agnoscope.optimisation.optimisers import Adam
 from agnoscope.optimisation.parameterisations.fourier import Fourier
 from agnoscope.optimisation.parameterisations.pixels import Pixels
 from agnoscope.synthesis import Synthesis
-from tests.explainers.synthesis.frameworks import OTHERS, assert_frameworks_agree, demo, layer
+from tests.explainers.synthesis.frameworks import OTHERS, STEPS, assert_frameworks_agree, demo, layer
 from tests.explainers.synthesis.test_texture import LAYERS, NOISE, STRIPES, little, of_one_size
 
 RAMP = np.broadcast_to(np.linspace(60, 200, 48)[:, None, None] * [1.0, 0.7, 0.4], (48, 40, 3)).astype(np.uint8)
@@ -40,13 +42,17 @@ def style_distance(made: Synthesis) -> float:
 @pytest.mark.torch
 @pytest.mark.parametrize("framework", OTHERS)
 def test_frameworks_agree(framework: str) -> None:
-    method = StyleTransfer(iterations=5, size=32, style_scale=1.0, keep_colours=True, total_variation=0.1)
-    assert_frameworks_agree(partial(named, method), lambda model: (RAMP, [NOISE, STRIPES]), framework)  # type: ignore[arg-type]
+    method = StyleTransfer(iterations=STEPS, scales=1, keep_colours=True, total_variation=0.1)
+    photo = np.random.default_rng(1).integers(50, 200, (32, 32, 3)).astype(np.uint8)
+    assert_frameworks_agree(partial(named, method), lambda model: (photo, [NOISE, STRIPES]), framework)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("parameterisation", [Pixels(), Fourier()])
-def test_a_photo_in_its_own_style_stays_as_it_is(parameterisation: Any) -> None:
-    made = StyleTransfer(iterations=5, parameterisation=parameterisation)(little(), NOISE, NOISE)
+@pytest.mark.parametrize(
+    ("parameterisation", "optimiser"), [(Pixels(), Adam()), (Pixels(), LBFGS()), (Fourier(), LBFGS())]
+)
+def test_a_photo_in_its_own_style_stays_as_it_is(parameterisation: Any, optimiser: Any) -> None:
+    method = StyleTransfer(iterations=5, parameterisation=parameterisation, optimiser=optimiser)
+    made = method(little(), NOISE, NOISE)
     assert np.abs(made.history).max() < 1e-4
     np.testing.assert_allclose(made.images[0], NOISE / 255, atol=5e-3)
     assert made.making.finished
@@ -57,7 +63,6 @@ def test_a_photo_in_its_own_style_stays_as_it_is(parameterisation: Any) -> None:
 def test_the_style_comes_and_the_content_stays() -> None:
     photo, manner = (scene.image for scene in make_scenes(2, 0))
     first, made = (StyleTransfer(iterations=n, scales=1)(demo("torch"), photo, manner) for n in (1, 60))
-    print(style_distance(made) , style_distance(first),content_distance(made),content_distance(first))
     assert style_distance(made) < 0.5 * style_distance(first)
     assert content_distance(made) < content_distance(first)
 
@@ -107,7 +112,9 @@ def test_half_of_each_style_lies_between_them() -> None:
 
 
 def test_kept_colours_are_those_of_the_content() -> None:
-    begun = {keep: replace(METHOD, keep_colours=keep).plan(little(), RAMP, NOISE).stages[0].begin(None) for keep in (0, 1)}
+    begun = {
+        keep: replace(METHOD, keep_colours=keep).plan(little(), RAMP, NOISE).stages[0].begin(None) for keep in (0, 1)
+    }
     own = palette([RAMP[None] / 255.0], [1.0])
     assert np.abs(palette([begun[1]], [1.0])[0] - own[0]).max() < 0.02
     assert np.abs(palette([begun[0]], [1.0])[0] - palette([NOISE[None] / 255.0], [1.0])[0]).max() < 0.02
@@ -135,8 +142,10 @@ def test_scales_carry_on_and_put_the_detail_back() -> None:
 @pytest.mark.torch
 def test_a_network_of_one_size_gets_the_middle_of_the_photos() -> None:
     method = replace(METHOD, style_layers=("1",), content_layers=("1",))
-    assert method(of_one_size(), RAMP, STRIPES).images.shape == (1, 32, 32, 3)
-    with pytest.raises(ModelError, match="it takes 32 × 32"):
+    made = method(of_one_size(), RAMP, STRIPES)
+    assert made.images.shape == (1, 32, 32, 3)
+    assert made.making.warnings == ("The network takes 32 × 32 pixels only: of the photo's 48 × 40, the middle.",)
+    with pytest.raises(ModelError, match="takes 32 × 32"):
         replace(method, size=48)(of_one_size(), RAMP, STRIPES)
 
 
@@ -164,6 +173,8 @@ def test_bad_options(options: dict[str, Any], error: type[Exception], told: str)
 def test_bad_photos() -> None:
     with pytest.raises(ImageError, match="2 images were given as the content"):
         METHOD(little(), [RAMP, RAMP], STRIPES)
+    with pytest.raises(OptionError, match="no style photo"):
+        METHOD(little(), RAMP, [])
     with pytest.raises(OptionError, match="content, styles"):
         METHOD(little(), RAMP)
     with pytest.raises(ImageError, match=r"missing\.png"):

@@ -40,6 +40,7 @@ class Plan:
         photos: uint8 pictures that were given.
         inputs: all arrays that the question holds, by which a run is told from others when it is resumed.
         notes: sentences for the user.
+        captions: of the photos, which are then drawn before the images.
     """
 
     stages: Sequence[Stage]
@@ -47,6 +48,7 @@ class Plan:
     photos: tuple[NDArray[np.uint8], ...] = ()
     inputs: tuple[NDArray[Any], ...] = ()
     notes: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
 
 
 class Synthesizer(ABC):
@@ -187,7 +189,9 @@ class Synthesizer(ABC):
         )
         history = np.array(run.history).reshape(-1, len(images))
         transparency = None if run.slopes is None else _shares(run.slopes)
-        made = Synthesis(images, stage.canvas.bounds, plan.names, making, history, transparency, plan.photos)
+        made = Synthesis(
+            images, stage.canvas.bounds, plan.names, making, history, transparency, plan.photos, plan.captions
+        )
         return self.finish(model, plan, made)
 
 

@@ -1,10 +1,10 @@
 """Caricature: an image from noise that has what a layer sees in a photo, and more of it than the photo."""
 
 from dataclasses import dataclass
-from typing import Final, Literal, final
+from typing import Literal, final
 
 from agnoscope.explainers.synthesis.base import Plan, Synthesizer
-from agnoscope.explainers.synthesis.layers import fitting_views, layer_at
+from agnoscope.explainers.synthesis.layers import LATE, layer_at, views_of
 from agnoscope.explainers.synthesis.photos import photos_of
 from agnoscope.images import ImageLike
 from agnoscope.model import Model
@@ -17,9 +17,6 @@ from agnoscope.optimisation.stage import Stage
 from agnoscope.optimisation.transformations import Views
 from agnoscope.targets.features import features_of
 from agnoscope.targets.likeness import Likeness
-
-LATE: Final = 0.8
-"""How far through the network the default layer lies."""
 
 
 @final
@@ -73,7 +70,7 @@ class Caricature(Synthesizer):
             Likeness(layer, known, self.power).bind(model, count, size),
             self.iterations,
             self.optimiser,
-            fitting_views(model, (layer,), size) if self.views == "fitting" else self.views,
+            views_of(self.views, model, (layer,), size),
             penalties=tuple(penalty.settle(model, size) for penalty in self.penalties),
         )
         return Plan((stage,), photos.names, photos.photos, (photos.images,))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agnoscope.explainers.options import positive
 from agnoscope.explainers.synthesis.base import Plan, Synthesizer
-from agnoscope.explainers.synthesis.layers import fitting_views, layer_at
+from agnoscope.explainers.synthesis.layers import layer_at, views_of
 from agnoscope.explainers.synthesis.photos import photos_of, settled
 from agnoscope.images import ImageLike
 from agnoscope.model import Model
@@ -91,7 +91,7 @@ class FeatureAccentuation(Synthesizer):
             replace(near, names=asked.names),
             self.iterations,
             self.optimiser,
-            fitting_views(model, (layer,), size) if self.views == "fitting" else self.views,
+            views_of(self.views, model, (layer,), size),
             penalties=tuple(penalty.settle(model, size) for penalty in self.penalties),
             begin=lambda before: photos.images if before is None else before,
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from agnoscope.errors import OptionError
 from agnoscope.explainers.synthesis.base import Plan, Synthesizer
-from agnoscope.explainers.synthesis.layers import fitting_views, spread_layers
+from agnoscope.explainers.synthesis.layers import LATE, layer_at, spread_layers, views_of
 from agnoscope.explainers.synthesis.photos import photos_of
 from agnoscope.images import ImageLike
 from agnoscope.model import RESERVED, Model
@@ -41,8 +41,9 @@ class FeatureInversion(Synthesizer):
     photo's low frequencies as well, which steps on pixels hardly move.
 
     Attributes:
-        layer: the layer to invert, "scores" or "output"; by default the end of the last convolutional stage. Several
-            layers of one photo give one image each; `row` does that better.
+        layer: the layer to invert, "scores" or "output"; by default a block, or else a ReLU, late in the network.
+            Several layers of one photo give one image each; `row` does that better. The last ReLU of some networks is
+            so rarely open that it takes a thousand steps.
         iterations: how many steps.
         size: longer side in pixels, or height and width; by default the network's own size, or the photo's.
         parameterisation: what the steps move.
@@ -88,7 +89,7 @@ class FeatureInversion(Synthesizer):
             replace(side_by_side(targets, model, size), names=names),
             self.iterations,
             self.optimiser,
-            fitting_views(model, layers, size) if self.views == "fitting" else self.views,
+            views_of(self.views, model, layers, size),
             penalties=tuple(penalty.settle(model, size) for penalty in self.penalties),
             restful=True,
         )
@@ -131,7 +132,7 @@ class FeatureInversion(Synthesizer):
         return beside(made, chosen)
 
     def _layers(self, model: Model, size: tuple[int, int]) -> tuple[str, ...]:
-        asked = (self.layer,) if isinstance(self.layer, str) else self.layer or (model.last_map(size).name,)
+        asked = (self.layer,) if isinstance(self.layer, str) else self.layer or (layer_at(model, size, LATE),)
         return tuple(each if each in RESERVED else model.layer(each, size).name for each in asked)
 
 

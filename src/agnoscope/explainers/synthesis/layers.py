@@ -1,13 +1,16 @@
 """Layers that methods choose by themselves, and how far a layer's map allows a photo to be moved."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from agnoscope.errors import LayerError
+from agnoscope.errors import LayerError, OptionError
 from agnoscope.model import Layer, Model
 from agnoscope.optimisation.transformations import Jitter, Scale, Views
+
+LATE: Final = 0.8
+"""How far through the network a late layer lies, which knows things rather than textures."""
 
 COARSEST: Final = 7
 """A map of fewer places a side, or no map at all, allows for no larger shifts than one of so many."""
@@ -45,10 +48,22 @@ def spread_layers(model: Model, size: tuple[int, int], count: int = 5) -> tuple[
     Raises:
         LayerError: no layer has a map.
     """
-    last, maps = model.last_map(size).name, _maps(model, size)
-    before = [layer.name for layer in maps].index(last)
-    names = [*(layer.name for layer in _wholes(maps[:before] or maps)), last]
+    maps, last = _maps(model, size), model.last_map(size).name
+    names = [layer.name for layer in _wholes(maps[: [layer.name for layer in maps].index(last) + 1])]
     return tuple(dict.fromkeys(names[i] for i in np.linspace(0, len(names) - 1, count).round().astype(int)))
+
+
+def views_of(asked: Any, model: Model, layers: Sequence[str], size: tuple[int, int]) -> Views | None:
+    """The views asked for; those of `fitting_views` for "fitting".
+
+    Raises:
+        OptionError: they are neither `Views`, "fitting" nor None.
+    """
+    if isinstance(asked, str) and asked == "fitting":
+        return fitting_views(model, layers, size)
+    if asked is None or isinstance(asked, Views):
+        return asked
+    raise OptionError(f"views={asked!r} must be Views(...), 'fitting', or None for the image as it is.")
 
 
 def fitting_views(model: Model, layers: Sequence[str], size: tuple[int, int]) -> Views:
@@ -66,7 +81,7 @@ def fitting_views(model: Model, layers: Sequence[str], size: tuple[int, int]) ->
     places = max([COARSEST, *((layer.grid or layer.shape)[0] for layer in maps)])
     reach = size[0] / places / 4
     magnified = 2 * reach / size[0]
-    return Views((Jitter(int(2 * reach)), Scale(1 - magnified, 1 + magnified)), border="mirror", sampling="linear")
+    return Views((Jitter(2 * int(reach)), Scale(1 - magnified, 1 + magnified)), border="mirror", sampling="linear")
 
 
 def _maps(model: Model, size: tuple[int, int]) -> list[Layer]:

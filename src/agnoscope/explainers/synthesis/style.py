@@ -4,7 +4,7 @@ Textures and style transfer compare means and covariances, or Gram matrices, whi
 something only for layers whose units see a part of the photo and not all of it; how much they see is measured.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Self, TypeAlias, final, get_args
 
@@ -16,10 +16,10 @@ from agnoscope.errors import ImageError, LayerError, OptionError
 from agnoscope.explainers.options import positive
 from agnoscope.explainers.synthesis.base import Plan
 from agnoscope.explainers.synthesis.photos import GRIDS, check_size, resized, takes
+from agnoscope.explainers.synthesis.receptive_fields import receptive_fields
 from agnoscope.explainers.synthesis.sizes import size_of
 from agnoscope.images import Batch, ImageLike, load
 from agnoscope.model import Layer, Model
-from agnoscope.patches import Array
 from agnoscope.synthesis import Synthesis
 from agnoscope.target import Sum, Target
 from agnoscope.targets.features import CovarianceDistance, GramDistance, features_of, gram_matrix, moments
@@ -29,17 +29,8 @@ Statistics: TypeAlias = Literal["covariance", "gram"]
 LAYERS: Final = 8
 """How many layers tell a style by default."""
 
-PROBES: Final = 8
-"""Pixels that are changed to see how far that spreads; a diagonal of them meets every phase of a stride up to 8."""
-
-FAINT: Final = 0.01
-"""The share of a change, by its square, that is left out at the faint edge of a receptive field."""
-
-DEVIATION: Final = 0.1
-"""Of the noise to begin with, as a share of the palette's; more of it is grain that stays."""
-
-ROUNDING: Final = 1e-8
-"""A variance of colours that is none, as a share of the mean square."""
+TRIM: Final = 1.1
+"""A change of proportions that is worth a note; multiples of 32 change them a little."""
 
 NEAR: Final = 1e-6
 """A loss that counts as none: gradients of rounding errors are not to be followed."""
@@ -79,6 +70,14 @@ def sized(model: Model, own: tuple[int, int], longer: int, strict: bool) -> tupl
     if found is None and (strict or model.spec.size is None):
         check_size(model, wanted)
     return found or size_of(model, None)
+
+
+def trimmed(own: tuple[int, int], size: tuple[int, int]) -> tuple[str, ...]:
+    """A note where a photo lost its edges because the network takes one size only."""
+    share = own[0] / own[1] / (size[0] / size[1])
+    if max(share, 1 / share) < TRIM:
+        return ()
+    return (f"The network takes {size[0]} × {size[1]} pixels only: of the photo's {own[0]} × {own[1]}, the middle.",)
 
 
 def scales_of(scales: int) -> list[float]:
@@ -244,99 +243,6 @@ def _voices(maps: Sequence[Layer]) -> list[Layer]:
         if found := [layer for layer in maps if layer.kind in kinds]:
             return found
     return list(maps)
-
-
-def receptive_fields(model: Model) -> dict[str, float]:
-    """How many pixels a unit of each layer with a map sees along the image's longer way; measured, once per network.
-
-    In noise at the network's own size single pixels are changed, and the spread of the change in the map times the
-    map's stride is the field. Its edge is left out where less than a hundredth of the change lies: in a network with
-    global pooling or attention on the way every unit sees a trace of everything.
-
-    Args:
-        model: the network.
-
-    Returns:
-        Name to pixels, in the order of the layers.
-    """
-    size = size_of(model, None)
-    key = ("receptive fields", size, model.binding)
-    if key not in model.measured:
-        names = tuple(layer.name for layer in model.layers(size).values() if layer.spatial and len(layer.shape) == 3)
-        program = model.compile(_spread_program, names)
-        spreads = [program(pair) for pair in _probed(model, size)]
-        model.measured[key] = {name: _field([spread[name] for spread in spreads], size) for name in names}
-    return dict(model.measured[key])
-
-
-def _probed(model: Model, size: tuple[int, int]) -> Iterator[NDArray[Any]]:
-    """Noise, and the same with one pixel changed, shape (2, *size, channels); the pixel is another one each time."""
-    low, high = model.spec.bounds
-    noise = np.random.default_rng(0).uniform(low, high, (*size, model.spec.depth)).astype(model.dtype)
-    for k in range(PROBES):
-        row, column = (min(max(side // 2 - PROBES // 2 + k, 0), side - 1) for side in size)
-        pair = np.stack([noise, noise])
-        pair[1, row, column] = np.where(noise[row, column] > (low + high) / 2, low, high)
-        yield pair
-
-
-def _spread_program(model: Model, names: tuple[str, ...], pair: Array) -> dict[str, Array]:
-    """The squared change at each place of each map, shape (height, width)."""
-    return {name: model.xp.sum(model.xp.square(m[1] - m[0]), axis=-1) for name, m in model.run(pair, names).items()}
-
-
-def _field(spreads: Sequence[NDArray[Any]], size: tuple[int, int]) -> float:
-    """Of one layer, the mean over the pixels that were changed; those that no unit sees do not count."""
-    changes = [spread.astype(np.float64) for spread in spreads if spread.any()]
-    widths = [[_width(c.sum(axis=1 - axis)) * size[axis] / c.shape[axis] for axis in (0, 1)] for c in changes]
-    return float(np.mean(widths, axis=0).max()) if widths else 0.0
-
-
-def _width(change: NDArray[np.float64]) -> int:
-    """How many places along an axis hold the change but for its faint edges."""
-    shares = np.concatenate([[0.0], change.cumsum() / change.sum()])
-    return int(((shares[1:] > FAINT / 2) & (shares[:-1] < 1 - FAINT / 2)).sum())
-
-
-Palette: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""A mean colour, shape (channels,), and the symmetric root of a covariance of colours, (channels, channels)."""
-
-
-def palette(photos: Sequence[NDArray[Any]], shares: Sequence[float]) -> Palette:
-    """The colours of photos together.
-
-    Args:
-        photos: shape (1, height, width, channels) each.
-        shares: of each.
-    """
-    found = [moments(np, photo.astype(np.float64)) for photo in photos]
-    mean, covariance = (np.average([each[i][0] for each in found], axis=0, weights=shares) for i in (0, 1))
-    values, vectors = np.linalg.eigh(covariance)
-    # What rounding left of colours that a gray or plain photo has not must not be blown up.
-    there = values > ROUNDING * (mean @ mean + values.sum())
-    return mean, (vectors * np.sqrt(np.where(there, values, 0))) @ vectors.T
-
-
-def coloured_noise(colours: Palette, size: tuple[int, int], seed: int) -> NDArray[Any]:
-    """Noise about a mean colour, in the colours of a palette: a beginning that needs no repainting.
-
-    Returns:
-        Shape (1, *size, channels).
-    """
-    mean, root = colours
-    return mean + DEVIATION * np.random.default_rng([seed, 2]).normal(size=(1, *size, len(mean))) @ root
-
-
-def recoloured(photo: NDArray[Any], colours: Palette, bounds: tuple[float, float]) -> NDArray[Any]:
-    """A photo whose colours have another mean and covariance (Gatys et al., CVPR 2017).
-
-    Args:
-        photo: shape (1, height, width, channels).
-        colours: that it is to have.
-        bounds: beyond which it is cut off.
-    """
-    (mean, root), (wanted, other) = palette([photo], [1.0]), colours
-    return np.clip(wanted + (photo - mean) @ np.linalg.pinv(root, ROUNDING) @ other, *bounds).astype(photo.dtype)
 
 
 def carried_on(first: NDArray[Any], before: NDArray[Any] | None) -> NDArray[Any]:

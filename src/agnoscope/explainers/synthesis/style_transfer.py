@@ -13,21 +13,19 @@ from numpy.typing import NDArray
 from agnoscope.errors import OptionError
 from agnoscope.explainers.options import positive, whole
 from agnoscope.explainers.synthesis.base import Plan, Synthesizer
+from agnoscope.explainers.synthesis.colours import Palette, coloured_noise, palette, recoloured
 from agnoscope.explainers.synthesis.style import (
-    Palette,
     Statistics,
     Style,
     carried_on,
-    coloured_noise,
     content_layer,
     cut,
     met,
     one_photo,
-    palette,
-    recoloured,
     scaled,
     scales_of,
     sized,
+    trimmed,
     weights_of,
     with_distances,
 )
@@ -115,6 +113,8 @@ class StyleTransfer(Synthesizer):
         self._check()
         photo = one_photo(model, content, "the content")
         given = list(styles) if isinstance(styles, list | tuple) else [styles]
+        if not given:
+            raise OptionError("There is no style photo: give one, or a list of several.")
         manners = [one_photo(model, each, f"style {i}") for i, each in enumerate(given, start=1)]
         shares = weights_of("blend", self.blend, len(manners))
         images = [each.images for each in manners]
@@ -149,7 +149,9 @@ class StyleTransfer(Synthesizer):
             )
             stages.append(stage)
         photos = (*photo.photos, *(picture for each in manners for picture in each.photos))
-        return Plan(stages, photo.names, photos, (photo.images, *images, first))
+        captions = ("content", *("style" for _ in manners))
+        inputs, notes = (photo.images, *images, first), trimmed(photo.images.shape[1:3], full)
+        return Plan(stages, photo.names, photos, inputs, notes, captions)
 
     def finish(self, model: Model, plan: Plan, made: Synthesis) -> Synthesis:
         return with_distances(model, plan, made)

@@ -9,17 +9,16 @@ from typing import final
 
 from agnoscope.explainers.options import positive, whole
 from agnoscope.explainers.synthesis.base import Plan, Synthesizer
+from agnoscope.explainers.synthesis.colours import coloured_noise, palette
 from agnoscope.explainers.synthesis.photos import check_size
 from agnoscope.explainers.synthesis.sizes import size_of
 from agnoscope.explainers.synthesis.style import (
     Statistics,
     Style,
     carried_on,
-    coloured_noise,
     cut,
     met,
     one_photo,
-    palette,
     scaled,
     scales_of,
     sized,
@@ -117,7 +116,7 @@ class Texture(Synthesizer):
                 restful=True,
             )
             stages.append(stage)
-        return Plan(stages, photo.names, photo.photos, (photo.images,))
+        return Plan(stages, photo.names, photo.photos, (photo.images,), captions=("photo",))
 
     def finish(self, model: Model, plan: Plan, made: Synthesis) -> Synthesis:
         return with_distances(model, plan, made)

@@ -61,20 +61,10 @@ class Fourier(Parameterisation):
 def from_spectrum(xp: Any, spectrum: Array) -> Array:
     """The planes (..., height, width) of which these are the cosine and sine coefficients, in an orthonormal basis.
 
-    Along each axis the first half holds those of cosines, from the mean on, and the rest those of sines. A cosine is
-    even and a sine odd: half of the products give the other half.
+    Along each axis the first half holds those of cosines, from the mean on, and the rest those of sines.
     """
-    height, width = spectrum.shape[-2:]
-    cosines, sines = (xp.asarray(part, dtype=spectrum.dtype) for part in _halves(height))
-    even = xp.matmul(cosines, spectrum[..., : height // 2 + 1, :])
-    odd = xp.matmul(sines, spectrum[..., height // 2 + 1 :, :])
-    mirrored = xp.flip((even - odd)[..., 1 : (height + 1) // 2, :], axis=-2)
-    rows = xp.concat([even + odd, mirrored], axis=-2)
-    cosines, sines = (xp.asarray(part.T, dtype=spectrum.dtype) for part in _halves(width))
-    even = xp.matmul(rows[..., : width // 2 + 1], cosines)
-    odd = xp.matmul(rows[..., width // 2 + 1 :], sines)
-    mirrored = xp.flip((even - odd)[..., 1 : (width + 1) // 2], axis=-1)
-    return xp.concat([even + odd, mirrored], axis=-1)
+    rows, columns = (xp.asarray(basis(length), dtype=spectrum.dtype) for length in spectrum.shape[-2:])
+    return xp.matmul(xp.matmul(rows, spectrum), xp.matrix_transpose(columns))
 
 
 @lru_cache(maxsize=32)
@@ -86,13 +76,6 @@ def basis(length: int) -> NDArray[np.float64]:
     cosines[:, waves % (length / 2) == 0] /= np.sqrt(2)  # the mean, and the wave of two pixels
     sines = np.sin(2 * np.pi * place * waves[1 : (length + 1) // 2] / length) * np.sqrt(2 / length)
     return np.concatenate([cosines, sines], axis=1)
-
-
-@lru_cache(maxsize=32)
-def _halves(length: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The cosines and the sines of the first half of the pixels."""
-    whole = basis(length)[: length // 2 + 1]
-    return whole[:, : length // 2 + 1].copy(), whole[:, length // 2 + 1 :].copy()
 
 
 def waves(length: int) -> NDArray[np.float64]:
