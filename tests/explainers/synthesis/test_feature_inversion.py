@@ -93,7 +93,8 @@ def test_a_row_has_one_image_per_layer_and_can_be_saved(tmp_path: Any) -> None:
     assert len(row.photos) == 1
     saved = Synthesis.load(row.save(tmp_path / "row.npz"))
     np.testing.assert_array_equal(saved.images, row.images)
-    assert row.draw().width > 200
+    assert row.captions == ("photo",)
+    assert row.draw(columns=5).width > 6 * 96  # the photo comes first
 
 
 def test_several_photos_are_inverted_each_for_itself() -> None:

@@ -73,4 +73,5 @@ class Caricature(Synthesizer):
             views_of(self.views, model, (layer,), size),
             penalties=tuple(penalty.settle(model, size) for penalty in self.penalties),
         )
-        return Plan((stage,), photos.names, photos.photos, (photos.images,))
+        captions = ("photo",) * len(photos.photos)
+        return Plan((stage,), photos.names, photos.photos, (photos.images,), captions=captions)

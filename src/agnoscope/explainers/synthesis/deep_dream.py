@@ -82,7 +82,8 @@ class DeepDream(Synthesizer):
         sizes = octave_sizes(whole_size, self.octaves, self.factor)
         bases = [resized(photos.images, size) for size in sizes]
         stages = [self._octave(model, asked, bases, number) for number in range(len(sizes))]
-        return Plan(stages, photos.names, photos.photos, (photos.images, *leaves(stages[-1].target.arrays)))
+        inputs = photos.images, *leaves(stages[-1].target.arrays)
+        return Plan(stages, photos.names, photos.photos, inputs, captions=("photo",) * len(photos.photos))
 
     def zoom(
         self, model: Any, image: ImageLike, frames: int, target: Any = None, factor: float = 1.05

@@ -82,18 +82,19 @@ class FeatureInversion(Synthesizer):
             )
         known = features_of(model, photos.images, layers)
         targets = [-Distance(layer, known[layer][i]) for layer in layers for i in range(len(photos.images))]
-        names = tuple(f"features of {layer}" for layer in layers for _ in photos.names)
+        told = tuple(f"features of {layer}" for layer in layers for _ in photos.names)
         stage = Stage(
             Canvas.of(model, size),
             self.parameterisation,
-            replace(side_by_side(targets, model, size), names=names),
+            replace(side_by_side(targets, model, size), names=told),
             self.iterations,
             self.optimiser,
             views_of(self.views, model, layers, size),
             penalties=tuple(penalty.settle(model, size) for penalty in self.penalties),
             restful=True,
         )
-        return Plan((stage,), layers if len(layers) > 1 else photos.names, photos.photos, (photos.images,))
+        names, captions = layers if len(layers) > 1 else photos.names, ("photo",) * len(photos.photos)
+        return Plan((stage,), names, photos.photos, (photos.images,), captions=captions)
 
     def finish(self, model: Model, plan: Plan, made: Synthesis) -> Synthesis:  # noqa: ARG002
         """Add how far the features still are, and how much of the photo is back.

@@ -36,6 +36,8 @@ class FeatureVisualization(Synthesizer):
         optimiser: makes steps of gradients.
         penalties: what the image is to have little of.
         corrections: made after every step, of `Pixels` only.
+        transparency: whether the result tells how much each pixel mattered, by the gradients of all steps: where it is
+            drawn, the rest fades (Fel et al., NeurIPS 2023).
         seed: of noise and views.
     """
 
@@ -48,6 +50,7 @@ class FeatureVisualization(Synthesizer):
     optimiser: Optimiser = Adam(0.05)
     penalties: tuple[Penalty, ...] = ()
     corrections: tuple[Correction, ...] = ()
+    transparency: bool = False
     seed: int = 0
 
     def plan(self, model: Model, target: Any) -> Plan:
@@ -70,6 +73,7 @@ class FeatureVisualization(Synthesizer):
             seen,
             tuple(penalty.settle(model, seen) for penalty in self.penalties),
             self.corrections,
+            slopes=self.transparency,
         )
         return Plan((stage,), stage.target.names)
 
