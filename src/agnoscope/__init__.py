@@ -100,6 +100,8 @@ if TYPE_CHECKING:
     from agnoscope.targets.detection import Box
     from agnoscope.targets.embedding import Similarity
     from agnoscope.targets.features import Activity, CovarianceDistance, Direction, Distance, GramDistance
+    from agnoscope.targets.guided import Guided
+    from agnoscope.targets.likeness import Likeness
     from agnoscope.targets.regression import Output
     from agnoscope.targets.segmentation import Segment
     from agnoscope.targets.units import Channel, Neuron
@@ -194,6 +196,8 @@ HOMES = {
     "agnoscope.targets.detection": ("Box",),
     "agnoscope.targets.embedding": ("Similarity",),
     "agnoscope.targets.features": ("Activity", "CovarianceDistance", "Direction", "Distance", "GramDistance"),
+    "agnoscope.targets.guided": ("Guided",),
+    "agnoscope.targets.likeness": ("Likeness",),
     "agnoscope.targets.regression": ("Output",),
     "agnoscope.targets.segmentation": ("Segment",),
     "agnoscope.targets.units": ("Channel", "Neuron"),
@@ -257,6 +261,7 @@ __all__ = [
     "GradCAM",
     "GradCAMPlusPlus",
     "GramDistance",
+    "Guided",
     "GuidedBackprop",
     "GuidedGradCAM",
     "GuidedIG",
@@ -269,6 +274,7 @@ __all__ = [
     "Layer",
     "LayerCAM",
     "LayerError",
+    "Likeness",
     "Making",
     "MissingFrameworkError",
     "Model",

@@ -24,6 +24,7 @@ from agnoscope.optimisation.stage import Stage
 from agnoscope.runs import fingerprint
 from agnoscope.synthesis import Making, Synthesis
 from agnoscope.targets.features import features_of
+from agnoscope.trees import leaves
 
 Callback: TypeAlias = Callable[[State], Any]
 """Called after every step."""
@@ -165,7 +166,7 @@ class Synthesizer(ABC):
         digest.update(fingerprint(model).encode())
         for stage in plan.stages:
             digest.update(repr((stage.canvas, stage.steps, stage.target.names)).encode())
-        for array in plan.inputs:
+        for array in (*plan.inputs, *(leaf for stage in plan.stages for leaf in leaves(stage.target.arrays))):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 

@@ -21,9 +21,9 @@ BOOK: Final = 200
 
 PRESETS: Final[Mapping[str, FeatureVisualization]] = MappingProxyType(
     {
-        # Fel et al.: magnitudes fixed, long steps, small views, and a transparency map. The size of the views is drawn anew
-        # from all of xplique's, which shrinks it along the run, and there are 8 of them instead of 32; its magnitudes
-        # are ImageNet's, for which `FixedMagnitude(photos)` takes photos.
+        # Fel et al.: magnitudes fixed, long steps, small views, and a transparency map. The size of the views is drawn
+        # anew from all of xplique's, which shrinks it along the run, and there are 8 of them instead of 32; its
+        # magnitudes are ImageNet's, for which `FixedMagnitude(photos)` takes photos.
         "xplique:maco": FeatureVisualization(
             iterations=256,
             size=512,
