@@ -15,6 +15,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
@@ -42,7 +43,7 @@ def main(backend: str = "torch", steps: str = "1000", picture: str = "") -> None
     style = floats(waves())
     start = perf_counter()
     network = replace(FAST, iterations=int(steps)).train(model, scenes, style)
-    console.print(f"{network.training.steps} steps in {perf_counter() - start:.0f} s on {os.cpu_count()} cores")
+    console.print(f"{network.training.steps} steps in {perf_counter() - start:.0f} s")
 
     table = Table(title=f"demo scenes, {SIZE} × {SIZE}, {backend}; times are medians")
     for column in ("scene", "optimised, s", "one pass, ms", "faster", "optimised loss", "loss of the pass", "ratio"):

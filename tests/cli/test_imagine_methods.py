@@ -52,6 +52,16 @@ def test_octaves_of_several_sizes_make_one_animation(folder: Path, run) -> None:
         assert animation.size == (28 * 11, 20 * 11)
 
 
+def test_a_flight_into_a_dream(folder: Path, run) -> None:
+    code, out, _ = run(
+        "dream", "demo:honest", "demo:0", "--zoom", "3", "--steps", "1", "-O", "octaves=1", "-o", "z.gif"
+    )
+    assert code == 0
+    assert "3 of 3 frames" in out
+    with Image.open(folder / "z.gif") as film:
+        assert film.n_frames == 3
+
+
 def test_a_photo_is_changed_until_the_network_answers_so(folder: Path, run) -> None:
     words = ("fool", "demo:honest", "demo:0", "--backend", "reference", "-O", "bound=none", "-o", "x.png")
     code, out, _ = run(*words, "-t", "cone")
@@ -127,6 +137,8 @@ def test_photos_of_a_class_give_a_picture_of_each_kind(folder: Path, run) -> Non
         (("dream", NETWORK, "photo.png", "-O", "factor=1"), "factor"),
         (("dream", NETWORK, "demo:x"), "demo:0"),
         (("dream", NETWORK, "photo.png", "--resume"), "photo_deep-dream.stopped.npz"),
+        (("dream", NETWORK, "photo.png", "--zoom", "3", "-o", "x.png"), ".gif"),
+        (("dream", NETWORK, "photo.png", "--zoom", "3", "--resume"), "--resume"),
         (("style", NETWORK, "photo.png"), "STYLE"),
         (("style", NETWORK, "photo.png", "absent.png"), "absent.png"),
         (("texture", NETWORK, "absent.png"), "absent.png"),

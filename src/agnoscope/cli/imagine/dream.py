@@ -6,6 +6,7 @@ import click
 
 from agnoscope.cli.imagine.making import make, stem_of
 from agnoscope.cli.imagine.options import asked_layers, making_options
+from agnoscope.cli.imagine.zoom import fly
 from agnoscope.cli.options import load_image
 from agnoscope.errors import OptionError
 
@@ -24,6 +25,13 @@ from agnoscope.errors import OptionError
 )
 @click.option("--channel", "unit", type=click.IntRange(min=0), help="Of --layer: only what this channel sees.")
 @click.option("--guide", metavar="IMAGE", help="Dream of what is seen in this image.")
+@click.option(
+    "--zoom",
+    "frames",
+    type=click.IntRange(min=2),
+    metavar="FRAMES",
+    help="Fly into the dream; --out FILE.gif or .webp.",
+)
 @making_options("deep-dream")
 def dream(
     model: str,
@@ -32,6 +40,7 @@ def dream(
     layers: tuple[str, ...],
     unit: int | None,
     guide: str | None,
+    frames: int | None,
     **shared: Any,
 ) -> None:
     """Let MODEL dream: IMAGE is changed so that what the network sees in it grows stronger.
@@ -46,4 +55,7 @@ def dream(
         raise OptionError("--channel belongs to one layer: say which with --layer.")
     asked = target if not layers else asked_layers(layers, unit)
     chosen = {"guide": None if guide is None else load_image(guide)}
+    if frames is not None:
+        fly(model, load_image(image), asked, frames, stem_of(image), chosen=chosen, **shared)
+        return
     make(model, (load_image(image), *(() if asked is None else (asked,))), stem_of(image), chosen=chosen, **shared)
