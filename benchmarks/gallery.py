@@ -107,7 +107,7 @@ def fooled(model: ag.Model, share: int) -> list[Panel]:
         Panel(made.photos[0], "a photo", str(before)),
         Panel((255 * shown).astype(np.uint8), "a change", f"at most {made.extras['largest change'][0]:.1%}, magnified"),
         Panel(made.pictures()[0], "both together", f"{after} {made.extras['confidence'][0]:.0%}"),
-        Panel(faded, "“zebra”", "MaCo: spectrum of a photo, phases optimised"),
+        Panel(faded, "“zebra”", "MaCo: only phases are optimised"),
     ]
 
 

@@ -1,8 +1,9 @@
 """A small generator of demo scenes, the same in PyTorch, Flax and Keras: from a code to a picture.
 
-The decoder of an autoencoder that `benchmarks/train_generator.py` trains. To agnoscope it is a network as any other,
-whose image is the code, one pixel of `CODE` channels, and whose output is the picture. Each layer is a convolution: the
-first one lays its kernel out around the one pixel, the others follow an enlargement by two.
+The decoder of an autoencoder that `benchmarks/train_generator.py` trains on scenes made simple: the thing in the middle
+of a ground of one colour. To agnoscope it is a network as any other, whose image is the code, one pixel of `CODE`
+channels, and whose output is the picture. Each layer is a convolution: the first one lays its kernel out around the one
+pixel, the others follow an enlargement by two.
 """
 
 import io

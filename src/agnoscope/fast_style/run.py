@@ -196,7 +196,8 @@ class Run:
             )
         self.step, self.notes, self.history = header["step"], header["notes"], list(arrays["history"])
         trees = nested(arrays)
-        self.parameters, self.memory = trees["parameters"], trees.get("memory", {})
+        self.parameters, self.memory = trees["parameters"], trees["memory"]
+        self._judged = self.parameters
 
     def _away(self) -> float:
         """How far the last pictures are from the style."""

@@ -139,6 +139,8 @@ class FastStyle:
         wrapped.require("capture", METHOD)
         self._check()
         size = size_of(wrapped, self.size)
+        if min(size) < SMALLEST:
+            raise OptionError(f"size={self.size!r} must be {SMALLEST} pixels at the least.")
         photos = Photos(images, wrapped.spec, size, wrapped.dtype, self.seed)
         names, pictures = self._pictures(styles, wrapped, size)
         distance, layers = styles_of(wrapped, pictures, self.style_layers, self.layer_weights, self.statistics)
@@ -162,8 +164,6 @@ class FastStyle:
         positive("content_weight", self.content_weight, or_zero=True)
         positive("style_weight", self.style_weight)
         positive("total_variation", self.total_variation, or_zero=True)
-        if self.size is not None and np.min(self.size) < SMALLEST:
-            raise OptionError(f"size={self.size!r} must be {SMALLEST} pixels at the least.")
 
     def _pictures(self, styles: ImageLike, model: Model, size: tuple[int, int]) -> tuple[tuple[str, ...], NDArray[Any]]:
         """A name for each style, and the middle of its image."""

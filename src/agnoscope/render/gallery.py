@@ -52,8 +52,9 @@ def _panel(synthesis: Synthesis, i: int, titles: bool | Sequence[str]) -> Panel:
         opaque = synthesis.transparency[i][..., None]
         picture = (picture * opaque + PAPER * (1 - opaque)).round().astype(np.uint8)
     if isinstance(titles, bool):
-        target = synthesis.making.targets[i]
-        told = (target, f"{readable(synthesis.making.scores[i])}{_answer(synthesis, i)}") if titles else ("", "")
+        target, score = synthesis.making.targets[i], synthesis.making.scores[i]
+        number = readable(score) if np.isfinite(score) else ""  # a picture of one pass has none
+        told = (target, f"{number}{_answer(synthesis, i)}") if titles else ("", "")
     else:
         told = titles[i], ""
     return Panel(picture, *told)

