@@ -236,9 +236,9 @@ class Run(Generic[Result]):
         slope = Slope(look, partial(stage.parameterisation.kept, stage.canvas))
         moved, memory = stage.optimiser.step(self.parameters, loss, gradient, self.memory, slope)
         moved = self._corrected(stage, moved, gradient)
-        if self._done.any():
-            moved = joined(partial(_chosen, self._done), moved, self.parameters)
         kept = stage.parameterisation.kept(stage.canvas, moved)
+        if self._done.any():
+            kept = joined(partial(_chosen, self._done), kept, self.parameters)
         # All at once: a step that was stopped half-way is made anew, as if it had not begun.
         self._follow(stage, found)
         self.parameters, self.memory, self._random = kept, memory, random

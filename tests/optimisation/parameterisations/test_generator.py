@@ -125,13 +125,12 @@ def test_the_demo_generator_paints_the_same_everywhere(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_classes_drawn_by_a_generator_are_answered_with_certainty(backend: str) -> None:
-    steps = Ascent(0.1, momentum=0.8)
-    method = FeatureVisualization(iterations=100, parameterisation=replace(prior(backend), decay=0.98), optimiser=steps)
-    made = method(demo(backend), ["ball", "cone", "crate"] * 3)
-    assert [row[0][0] for row in made.making.answers] == ["ball [0]", "cone [1]", "crate [2]"] * 3
-    # Of real scenes it is certain by 0.94.
-    found = np.array([row[0][1] for row in made.making.answers]).reshape(3, 3)
-    assert found.min() >= 0.95
+    steps = Ascent(0.02, momentum=0.9)
+    method = FeatureVisualization(iterations=150, parameterisation=prior(backend), views=None, optimiser=steps)
+    made = method(demo(backend), ["ball", "cone", "crate"] * 4)
+    assert [row[0][0] for row in made.making.answers] == ["ball [0]", "cone [1]", "crate [2]"] * 4
+    found = np.array([row[0][1] for row in made.making.answers]).reshape(4, 3)
+    assert found.min() >= 0.94  # as the median of real scenes
     assert (found.max(axis=0) >= 0.99).all()
 
 

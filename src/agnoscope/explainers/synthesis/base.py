@@ -166,7 +166,8 @@ class Synthesizer(ABC):
         digest.update(fingerprint(model).encode())
         for stage in plan.stages:
             digest.update(repr((stage.canvas, stage.steps, stage.target.names)).encode())
-        for array in (*plan.inputs, *(leaf for stage in plan.stages for leaf in leaves(stage.target.arrays))):
+        of_stages = [(s.target.arrays, s.parameterisation.constants(s.canvas)) for s in plan.stages]
+        for array in (*plan.inputs, *(leaf for trees in of_stages for tree in trees for leaf in leaves(tree))):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
@@ -202,6 +203,8 @@ def options_of(method: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Model):  # a generator, of which the weights matter
+        return f"{value!r} {fingerprint(value)[:12]}"
     if is_dataclass(value) and not isinstance(value, type):
         return {"is": type(value).__name__, **options_of(value)}
     if isinstance(value, tuple | list):

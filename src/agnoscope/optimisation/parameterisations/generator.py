@@ -25,7 +25,7 @@ class Generator(Parameterisation):
 
     For a decoder of 128 numbers between -3 and 3:
     `Generator(ag.wrap(decoder, input_size=(1, 1), channels=128, bounds=(-3, 3)))`. As the authors do, take steps along
-    the gradient divided by its size, such as `Ascent(0.1)`; codes to begin with differ in how far they get.
+    the gradient divided by its size, such as `Ascent(0.02, momentum=0.9)`; starts differ in how far they get.
 
     Attributes:
         network: a wrapped network of the same framework as the explained one, from codes of its own input size and
