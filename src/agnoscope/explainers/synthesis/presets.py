@@ -21,9 +21,9 @@ BOOK: Final = 200
 
 PRESETS: Final[Mapping[str, FeatureVisualization]] = MappingProxyType(
     {
-        # Fel et al.: magnitudes fixed, long steps, many views of parts, and a transparency map. The authors' parts shrink
-        # along the run from 50 % of the side to 5 %, 32 of them at 512 pixels; here they are 8, of 25 % to 90 %, which
-        # makes clearer pictures. Their magnitudes are ImageNet's; `FixedMagnitude(photos)` takes photos.
+        # Fel et al.: magnitudes fixed, long steps, many views of parts, and a transparency map. The authors' parts
+        # shrink along the run from 50 % of the side to 5 %, 32 of them at 512 pixels; here they are 8, of 25 % to 90 %,
+        # which makes clearer pictures. Their magnitudes are ImageNet's; `FixedMagnitude(photos)` takes photos.
         "xplique:maco": FeatureVisualization(
             iterations=150,
             size=384,
