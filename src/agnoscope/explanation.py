@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.errors import FileError, OptionError
+from agnoscope.trees import tupled
 
 FORMAT: Final = 1
 """Version of the file; a reader refuses newer ones."""
@@ -214,7 +215,7 @@ class Explanation:
                     values=stored["values"],
                     photos=tuple(stored[f"photo{i}"] for i in range(len(header["names"]))),
                     names=tuple(header["names"]),
-                    provenance=Provenance(**_tupled(header["provenance"])),
+                    provenance=Provenance(**tupled(header["provenance"])),
                     output=stored.get("output"),
                     extras={n.removeprefix("extra "): stored[n] for n in stored.files if n.startswith("extra ")},
                 )
@@ -253,13 +254,6 @@ class Explanation:
 def _plain(value: np.generic | NDArray[Any]) -> Any:
     """Options may be NumPy's numbers, which JSON does not know."""
     return value.tolist()
-
-
-def _tupled(stored: Any) -> Any:
-    """JSON has lists where the record has tuples."""
-    if isinstance(stored, dict):
-        return {key: _tupled(value) for key, value in stored.items()}
-    return tuple(_tupled(value) for value in stored) if isinstance(stored, list) else stored
 
 
 def save_picture(picture: Any, path: str | Path) -> Path:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from agnoscope.archive import read_archive, write_archive
 from agnoscope.errors import FileError, OptionError
 from agnoscope.explanation import PICTURES, save_picture, write_whole
+from agnoscope.trees import tupled
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -187,7 +188,7 @@ class Synthesis:
                 arrays["images"],
                 tuple(header["bounds"]),
                 tuple(header["names"]),
-                Making(**_tupled(header["making"])),
+                Making(**tupled(header["making"])),
                 arrays["history"],
                 arrays.get("transparency"),
                 tuple(arrays[f"photo{i}"] for i in range(header["photos"])),
@@ -243,10 +244,3 @@ def animate(frames: Sequence[NDArray[np.uint8]], path: str | Path, *, seconds: f
     buffer = io.BytesIO()
     first.save(buffer, ANIMATIONS[path.suffix.lower()], save_all=True, append_images=others, duration=times, loop=0)
     return write_whole(path, buffer.getvalue())
-
-
-def _tupled(stored: Any) -> Any:
-    """JSON has lists where the record has tuples."""
-    if isinstance(stored, dict):
-        return {key: _tupled(value) for key, value in stored.items()}
-    return tuple(_tupled(value) for value in stored) if isinstance(stored, list) else stored

@@ -54,3 +54,10 @@ def for_json(tree: Any) -> Any:
         return [for_json(item) for item in tree]
     value = tree.item() if isinstance(tree, np.generic) else tree
     return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def tupled(stored: Any) -> Any:
+    """A record read from JSON, which has lists where the record has tuples."""
+    if isinstance(stored, Mapping):
+        return {key: tupled(value) for key, value in stored.items()}
+    return tuple(tupled(value) for value in stored) if isinstance(stored, list) else stored

@@ -22,7 +22,7 @@ from agnoscope.optimisation.program import Recipe, look_program, step_program
 from agnoscope.optimisation.redirection import redirected
 from agnoscope.optimisation.stage import Stage
 from agnoscope.optimisation.transformations import Views
-from agnoscope.trees import joined, leaves, mapped
+from agnoscope.trees import flat, joined, leaves, mapped, nested
 
 REDIRECTED: Final = 16
 """In so many first steps of a stage dead units are helped by redirected gradients, as in Lucid."""
@@ -164,7 +164,7 @@ class Run(Generic[Result]):
         Raises:
             FileError: the file cannot be written.
         """
-        arrays = {f"{part} {name}": leaf for part in TREES for name, leaf in _flat(getattr(self, part))}
+        arrays = flat({part: getattr(self, part) for part in TREES})
         arrays |= {name: value for name in ARRAYS if (value := getattr(self, name)) is not None}
         header = {"kind": "stopped run", "format": FORMAT, "identity": self.identity(), "notes": self.notes}
         header |= {"stage": self.stage, "step": self.step, "random": self._random.bit_generator.state}
@@ -184,9 +184,9 @@ class Run(Generic[Result]):
                 "start anew."
             )
         self._forget()
+        trees = nested(arrays)
         for part in TREES:
-            prefix = f"{part} "
-            setattr(self, part, _nested({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}))
+            setattr(self, part, trees.get(part, {}))
         for name in ARRAYS:
             setattr(self, name, arrays.get(name))
         self.stage, self.step, self.notes = header["stage"], header["step"], header["notes"]
@@ -362,24 +362,3 @@ def _chosen(which: NDArray[np.bool_], others: NDArray[Any], chosen: NDArray[Any]
 
 def _finite(tree: Tree) -> bool:
     return all(np.isfinite(leaf.sum(dtype=np.float64)) for leaf in leaves(tree))
-
-
-def _flat(tree: Any, path: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
-    """The leaves with their paths."""
-    if isinstance(tree, Mapping):
-        for name, branch in tree.items():
-            yield from _flat(branch, f"{path}/{name}" if path else name)
-    else:
-        yield path, tree
-
-
-def _nested(leaves_by_path: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """The tree of which `_flat` made these."""
-    tree: dict[str, Any] = {}
-    for path, leaf in leaves_by_path.items():
-        *branches, name = path.split("/")
-        place = tree
-        for branch in branches:
-            place = place.setdefault(branch, {})
-        place[name] = leaf
-    return tree
