@@ -168,6 +168,13 @@ class FlipsKernel(Sound):
         return super().conv2d(images, self.xp.flip(kernel, axis=(0, 1)), stride)
 
 
+class TakesColumnsForRows(Sound):
+    """Samples with the axes of the maps exchanged."""
+
+    def resample(self, images: Array, maps: Array, size: tuple[int, int], beyond: float) -> Array:
+        return super().resample(images, self.xp.flip(maps, axis=1), size, beyond)
+
+
 class IgnoresPatch(Sound):
     """Runs the layers as they are."""
 
@@ -402,6 +409,7 @@ FLAWS: list[tuple[Backend | Explainer, str]] = [
     (of(CountsDeepReluTwice), "check_finite_differences check_explainers"),
     (of(NegatesGradientAtLayer), "check_gradient_at_layer check_explainers"),
     (of(FlipsKernel), "check_convolution"),
+    (of(TakesColumnsForRows), "check_resampling"),
     (of(KeepsBatch), "check_patch"),
     (of(IgnoresPatch), "check_patch check_gradient_at_layer check_state_restored check_explainers"),
     (of(ForgetsUpperEnd), "check_relu_rules"),

@@ -65,6 +65,31 @@ def blur_matrix(length: int, sigma: float) -> NDArray[np.float64]:
     return matrix
 
 
+def convolved(xp: Any, images: Any, kernel: Any, stride: int) -> Any:
+    """Images convolved as networks do it, without padding: one product of matrices for each of the kernel's rows.
+
+    Args:
+        xp: the array namespace of `images`.
+        images: shape (images, height, width, channels in).
+        kernel: shape (height, width, channels in, channels out), no larger than the images.
+        stride: step in both directions.
+
+    Returns:
+        Shape (images, rows, columns, channels out).
+    """
+    height, width, inputs, outputs = kernel.shape
+    rows, columns = ((size - side) // stride for size, side in zip(images.shape[1:3], (height, width), strict=True))
+    across = xp.concat([images[:, :, v : v + columns * stride + 1 : stride, :] for v in range(width)], axis=3)
+    products = [
+        xp.matmul(
+            across[:, u : u + rows * stride + 1 : stride, :, :],
+            xp.reshape(kernel[u, ...], (width * inputs, outputs)),
+        )
+        for u in range(height)
+    ]
+    return sum(products[1:], start=products[0])
+
+
 def affine_samples(xp: Any, images: Any, maps: Any, size: tuple[int, int], beyond: float) -> Any:
     """Images sampled between their pixels, where affine maps say; bilinear.
 

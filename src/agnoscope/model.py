@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from numpy.typing import NDArray
 
-from agnoscope.arrays import affine_samples
+from agnoscope.arrays import affine_samples, convolved
 from agnoscope.errors import AgnoscopeError, CapabilityError, LayerError, nearest
 from agnoscope.images import InputSpec
 from agnoscope.inputs import Inputs
@@ -180,8 +180,8 @@ class Model(ABC):
     def conv2d(self, images: Array, kernel: Array, stride: int = 1) -> Array:
         """Convolve as networks do: not flipped, and without padding. To be called inside a compiled program.
 
-        For programs that bring weights of their own. Gradients go to the images and to the kernel. This is correct
-        everywhere, as one product of matrices for each of the kernel's rows; a backend gives its framework's own.
+        For programs that bring weights of their own. Gradients go to the images and to the kernel. As
+        `agnoscope.arrays.convolved`, which is correct everywhere; a backend gives its framework's own.
 
         Args:
             images: shape (images, height, width, channels in).
@@ -191,18 +191,7 @@ class Model(ABC):
         Returns:
             Shape (images, rows, columns, channels out).
         """
-        height, width, inputs, outputs = kernel.shape
-        rows, columns = ((size - side) // stride for size, side in zip(images.shape[1:3], (height, width), strict=True))
-        shifted = [images[:, :, v : v + columns * stride + 1 : stride, :] for v in range(width)]
-        across = self.xp.concat(shifted, axis=3)
-        products = [
-            self.xp.matmul(
-                across[:, u : u + rows * stride + 1 : stride, :, :],
-                self.xp.reshape(kernel[u, ...], (width * inputs, outputs)),
-            )
-            for u in range(height)
-        ]
-        return sum(products[1:], start=products[0])
+        return convolved(self.xp, images, kernel, stride)
 
     def resample(self, images: Array, maps: Array, size: tuple[int, int], beyond: float) -> Array:
         """Sample images under affine maps, bilinearly. To be called inside a compiled program.

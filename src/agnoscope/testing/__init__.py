@@ -16,7 +16,8 @@ from functools import partial
 from typing import Any
 
 from agnoscope import Explainer
-from agnoscope.testing.checks import BACKEND_CHECKS, EXPLAINER_CHECKS, Backend
+from agnoscope.testing.backend import Backend
+from agnoscope.testing.checks import BACKEND_CHECKS, EXPLAINER_CHECKS
 from agnoscope.testing.networks import SIZE, deep_network, images, linear_network, rectified_network
 
 __all__ = [

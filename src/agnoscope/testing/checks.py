@@ -4,8 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, Final
 from unittest import SkipTest
 
 import numpy as np
@@ -18,7 +17,6 @@ from agnoscope import (
     GradCAM,
     GuidedBackprop,
     LayerError,
-    Model,
     Neuron,
     Occlusion,
     OptionError,
@@ -27,12 +25,13 @@ from agnoscope import (
     wrap,
 )
 from agnoscope.backends.reference import Sigmoid, Softmax
+from agnoscope.testing.backend import Backend
 from agnoscope.testing.networks import SIZE, Rectified, deep_network, images, linear_network, rectified_network
+from agnoscope.testing.operations import check_convolution, check_resampling
 from agnoscope.testing.programs import (
     DeliberateError,
     answer,
     close,
-    convolution_program,
     expect,
     gradient,
     needs,
@@ -43,30 +42,6 @@ from agnoscope.testing.programs import (
 )
 
 FRAMEWORKS: Final = ("torch", "jax", "flax", "tensorflow", "keras", "matplotlib")
-
-
-@final
-@dataclass(frozen=True)
-class Backend:
-    """A backend under test.
-
-    Attributes:
-        name: shown in the tests' names.
-        build: `build(network, **options)` builds the described `agnoscope.backends.reference.Network` in the
-            backend's framework and passes it to `agnoscope.wrap` with these options. Layers must be found under
-            the operations' names, which may be endings of longer paths.
-        fingerprint: takes a model and returns something comparable that tells the state of the user's network:
-            weights, modes, hooks. None where there is no such state.
-        entry: the light module that the entry point names; it must load no framework.
-        build_shifted: `build_shifted(network)` builds and wraps the described network with a second input called
-            "shift", of shape (4,), which is added to its output. None where networks have one input.
-    """
-
-    name: str
-    build: Callable[..., Model]
-    fingerprint: Callable[[Model], Any] | None = None
-    entry: str | None = None
-    build_shifted: Callable[..., Model] | None = None
 
 
 def check_output(backend: Backend) -> None:
@@ -164,27 +139,6 @@ def check_gradient_at_layer(backend: Backend) -> None:
     found, closed = gradient(model, images(), 2, layer="relu"), Rectified(images())
     close(found["layer"], closed.at_relu(2), "gradient at the ReLU")
     close(found["activation"], closed.activation, "activation at the ReLU")
-
-
-def check_convolution(backend: Backend) -> None:
-    """The convolution that programs may use, and its gradients, equal the sums that define them."""
-    model, x = backend.build(deep_network()), images(2)
-    random = np.random.default_rng(17)
-    kernel = random.normal(size=(2, 3, 3, 4)).astype(np.float32)
-    for stride in (1, 2):
-        rows, columns = (SIZE[0] - 2) // stride + 1, (SIZE[1] - 3) // stride + 1
-        slope = random.normal(size=(2, rows, columns, 4)).astype(np.float32)
-        y, at_x, at_kernel = np.zeros_like(slope), np.zeros_like(x), np.zeros_like(kernel)
-        for u, v in np.ndindex(2, 3):
-            seen = np.s_[:, u : u + rows * stride : stride, v : v + columns * stride : stride]
-            y += x[seen] @ kernel[u, v]
-            at_x[seen] += slope @ kernel[u, v].T
-            at_kernel[u, v] = np.tensordot(x[seen], slope, ((0, 1, 2), (0, 1, 2)))
-        found = model.compile(convolution_program, stride)(x, kernel, slope)
-        close(found["y"], y, f"convolution of stride {stride}")
-        if "gradient" in model.can:
-            close(found["x"], at_x, f"gradient of a convolution of stride {stride} at its images")
-            close(found["kernel"], at_kernel, f"gradient of a convolution of stride {stride} at its kernel")
 
 
 def check_patch(backend: Backend) -> None:
@@ -404,5 +358,5 @@ def _checks_of(subject: str) -> tuple[Callable[[Any], None], ...]:
     )
 
 
-BACKEND_CHECKS: Final = _checks_of("backend")
+BACKEND_CHECKS: Final[tuple[Callable[[Any], None], ...]] = (*_checks_of("backend"), check_convolution, check_resampling)
 EXPLAINER_CHECKS: Final = _checks_of("explainer")

@@ -63,6 +63,21 @@ def convolution_program(model: Model, stride: int, x: Array, kernel: Array, slop
     return {**found, **slopes}
 
 
+def resampling_program(
+    model: Model, static: tuple[tuple[int, int], float], x: Array, maps: Array, slope: Array
+) -> dict[str, Array]:
+    """Samples, and where there are gradients how their inner product with `slope` changes with the images."""
+
+    def score(given: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+        y = model.resample(given["x"], maps, *static)
+        return model.xp.sum(y * slope), {"y": y}
+
+    if "gradient" not in model.can:
+        return score({"x": x})[1]
+    (_, found), slopes = model.value_and_grad(score)({"x": x})
+    return {**found, **slopes}
+
+
 def _failing(_: Array) -> Array:
     raise DeliberateError
 
