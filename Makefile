@@ -21,6 +21,7 @@ types: $(VENV)/.test $(VENV)/.lint
 bench: $(VENV)/.test
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m benchmarks.cost
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m benchmarks.demo_table
+	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m benchmarks.imagine
 
 # pip before 25.1 does not know dependency groups.
 $(VENV)/.made:

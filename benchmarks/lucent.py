@@ -1,6 +1,6 @@
 """A whole visualisation beside lucent's: same network, size, steps and recipe, in turns.
 
-    pip install torch-lucent kornia
+    pip install torch-lucent "kornia<0.5" decorator future ipython
     python -m benchmarks.lucent [--steps 64] [--rounds 3]
 
 MobileNet v2 and ResNet-50 with random weights in PyTorch, a channel in the middle and one at the end, 224 pixels, one
