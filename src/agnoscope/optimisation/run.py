@@ -305,7 +305,8 @@ class Run(Generic[Result]):
     def _follow(self, stage: Stage, found: Mapping[str, Any]) -> None:
         """Keep the history, the best images and the slopes."""
         objective = found["objective"]
-        self.history.append(objective)
+        # A copy: what a framework gave lies between the images of the step, whose place then cannot be used again.
+        self.history.append(np.array(objective))
         keep = 0.0 if stage.still else SMOOTHING
         self._mean = keep * self._mean + (1 - keep) * objective
         mean = self._mean / (1 - keep ** (self.step + 1))
