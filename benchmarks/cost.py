@@ -41,9 +41,14 @@ SAMPLES = 28
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    tabulate("benchmarks.cost", __doc__, measure, rounds=15)
+
+
+def tabulate(module: str, about: str, measure: Callable[[str, str, int], list[dict[str, Any]]], *, rounds: int) -> None:
+    """The command line of a benchmark: a row for each promise, measured by a process for each framework."""
+    parser = argparse.ArgumentParser(description=about.partition("\n")[0])
     parser.add_argument("frameworks", nargs="*", choices=[*FRAMEWORKS, []], help="by default all three")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--here", action="store_true", help="measure in this process and print JSON")
     args = parser.parse_args()
@@ -52,7 +57,7 @@ def main() -> None:
         return
     rows = []
     for framework in args.frameworks or FRAMEWORKS:
-        command = [sys.executable, "-m", "benchmarks.cost", framework, "--here", "--rounds", str(args.rounds)]
+        command = [sys.executable, "-m", module, framework, "--here", "--rounds", str(args.rounds)]
         done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, text=True, check=True)
         found = json.loads(done.stdout.splitlines()[-1])
         for row in found:
