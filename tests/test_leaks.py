@@ -16,6 +16,7 @@ from tests.backends import test_conformance as others
 
 X = images(1)
 CALLS = 1000
+ROUNDS = 3
 SLOPE = 1500
 """Bytes that a call may leave at the most; caches and allocators settle in the calls before."""
 
@@ -63,9 +64,14 @@ def test_a_thousand_calls_leave_nothing(build: Callable[..., ag.Model]) -> None:
         gc.collect()
 
     explain(30 * len(MAKERS))
-    before = resident()
-    explain(CALLS)
-    assert (resident() - before) / CALLS < SLOPE
+    grown = []
+    for _ in range(ROUNDS):
+        before = resident()
+        explain(CALLS)
+        grown.append((resident() - before) / CALLS)
+        if grown[-1] < SLOPE:
+            break  # a leak shows in every round, an allocator's new block of some megabytes only in one
+    assert min(grown) < SLOPE, grown
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")

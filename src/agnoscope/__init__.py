@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         OutOfMemoryError,
         PluginError,
         TargetError,
+        WorkerError,
     )
     from agnoscope.evaluation.comparison import compare
     from agnoscope.evaluation.diagnosis import diagnose
@@ -93,6 +94,8 @@ if TYPE_CHECKING:
     from agnoscope.optimisation.transformations import Crop, Jitter, Rotate, Scale, Views
     from agnoscope.presets import preset
     from agnoscope.runs import Run, explain_all
+    from agnoscope.scan.run import Loader, scan_all
+    from agnoscope.scan.scan import Scan, Top
     from agnoscope.segmentation import object_mask
     from agnoscope.synthesis import Making, Synthesis, animate
     from agnoscope.target import ClassScore, Score, Target
@@ -122,6 +125,7 @@ HOMES = {
         "OutOfMemoryError",
         "PluginError",
         "TargetError",
+        "WorkerError",
     ),
     "agnoscope.evaluation.comparison": ("compare",),
     "agnoscope.evaluation.diagnosis": ("diagnose",),
@@ -189,6 +193,8 @@ HOMES = {
     "agnoscope.optimisation.transformations": ("Crop", "Jitter", "Rotate", "Scale", "Views"),
     "agnoscope.presets": ("preset",),
     "agnoscope.runs": ("Run", "explain_all"),
+    "agnoscope.scan.run": ("Loader", "scan_all"),
+    "agnoscope.scan.scan": ("Scan", "Top"),
     "agnoscope.segmentation": ("object_mask",),
     "agnoscope.synthesis": ("Making", "Synthesis", "animate"),
     "agnoscope.target": ("ClassScore", "Score", "Target"),
@@ -275,6 +281,7 @@ __all__ = [
     "LayerCAM",
     "LayerError",
     "Likeness",
+    "Loader",
     "Making",
     "MissingFrameworkError",
     "Model",
@@ -296,6 +303,7 @@ __all__ = [
     "Run",
     "Saliency",
     "Scale",
+    "Scan",
     "Score",
     "ScoreCAM",
     "Segment",
@@ -312,9 +320,11 @@ __all__ = [
     "Target",
     "TargetError",
     "Texture",
+    "Top",
     "TotalVariation",
     "VarGrad",
     "Views",
+    "WorkerError",
     "XGradCAM",
     "ZeroSmallGradients",
     "ZeroSmallPixels",
@@ -328,6 +338,7 @@ __all__ = [
     "object_mask",
     "predict",
     "preset",
+    "scan_all",
     "wrap",
 ]
 

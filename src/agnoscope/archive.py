@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +13,37 @@ from agnoscope.errors import FileError
 from agnoscope.explanation import write_whole
 
 
-def write_archive(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Path:
+def write_archive(
+    path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, packed: bool = True
+) -> Path:
     """Write a file, whole or not at all.
 
     Args:
         path: where to.
         header: ready for JSON, but for NumPy's numbers; "kind" says what the file is, "format" its version.
         arrays: name to array; no name is "header".
+        packed: whether to compress them, which takes time.
 
     Raises:
         FileError: the file cannot be written.
     """
     text = json.dumps(header, default=lambda value: value.tolist())
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, header=np.array(text), **arrays)
+    write = np.savez_compressed if packed else np.savez
+    write(buffer, allow_pickle=False, header=np.array(text), **arrays)
     return write_whole(path, buffer.getvalue())
 
 
-def read_archive(path: str | Path, kind: str, newest: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def read_archive(
+    path: str | Path, kind: str, newest: int, only: Sequence[str] | None = None
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Header and arrays of a file that `write_archive` wrote.
 
     Args:
         path: of the file.
         kind: what it must be.
         newest: version that this agnoscope knows.
+        only: arrays that are wanted; the others are not read. By default all.
 
     Raises:
         FileError: the file is missing, damaged, of another kind, or of a newer version.
@@ -44,7 +51,8 @@ def read_archive(path: str | Path, kind: str, newest: int) -> tuple[dict[str, An
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             header = json.loads(str(stored["header"]))
-            arrays = {name: stored[name] for name in stored.files if name != "header"}
+            wanted = [name for name in stored.files if name != "header"] if only is None else only
+            arrays = {name: stored[name] for name in wanted}
         right, version = header["kind"] == kind, header["format"]
     except FileNotFoundError:
         raise FileError(f"There is no file {str(path)!r}.") from None

@@ -1,9 +1,17 @@
-"""agnoscope's own backends, methods, renderers and sources, through the hooks that third parties use."""
+"""agnoscope's own backends, methods, renderers, sources and engines, through the hooks that third parties use."""
 
 from collections.abc import Iterator
 from typing import Final
 
-from agnoscope.plugins import BackendSpec, ExplainerSpec, RendererSpec, SourceSpec, SynthesizerSpec, hookimpl
+from agnoscope.plugins import (
+    BackendSpec,
+    EngineSpec,
+    ExplainerSpec,
+    RendererSpec,
+    SourceSpec,
+    SynthesizerSpec,
+    hookimpl,
+)
 
 METHODS: Final = {
     # Gradients with respect to the image or to a layer.
@@ -136,3 +144,10 @@ def agnoscope_sources() -> Iterator[SourceSpec]:
     yield SourceSpec("keras", "agnoscope.sources:keras_applications", "agnoscope[tensorflow]", needs=("keras",))
     yield SourceSpec("py", "agnoscope.sources:python")
     yield SourceSpec("file", "agnoscope.sources:keras_file", "agnoscope[tensorflow]", needs=("keras",))
+
+
+@hookimpl
+def agnoscope_engines() -> Iterator[EngineSpec]:
+    """Where a scan computes."""
+    yield EngineSpec("local", "agnoscope.scan.engines:local")
+    yield EngineSpec("ray", "agnoscope.scan.ray_engine:Ray", "agnoscope[ray]", needs=("ray",))

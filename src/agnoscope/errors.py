@@ -56,6 +56,10 @@ class OutOfMemoryError(AgnoscopeError, MemoryError):
     """Not even one image at a time fits into memory."""
 
 
+class WorkerError(AgnoscopeError, RuntimeError):
+    """A worker of an engine that died, or whose network is not the one that was asked for."""
+
+
 class MissingFrameworkError(AgnoscopeError, ImportError):
     """A framework that the asked backend needs and that is not installed."""
 

@@ -157,7 +157,7 @@ def load(images: ImageLike, spec: InputSpec, dtype: str = "float32") -> Batch:
     for number, (item, name) in enumerate(items, start=1):
         array, photo = _prepared(item, name or f"image {number}", spec, dtype)
         arrays.append(array)
-        photos.append(photo)
+        photos.append(_preview(photo))
         names.append(name or f"image {number}")
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
@@ -168,6 +168,20 @@ def load(images: ImageLike, spec: InputSpec, dtype: str = "float32") -> Batch:
     return Batch(
         np.stack(arrays) if len(arrays) > 1 else arrays[0].reshape(1, *arrays[0].shape), tuple(photos), tuple(names)
     )
+
+
+def load_one(
+    image: ImageLike, spec: InputSpec, dtype: str = "float32", name: str = "The image"
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """One image as the network receives it, shape (height, width, channels), and its photo at its own size.
+
+    Raises:
+        ImageError: as `load`; or there are several.
+    """
+    items = [single for item in _listed(image) for single in _singles(item, spec)]
+    if len(items) != 1:
+        raise ImageError(f"{name} is a batch of {len(items)}: give its images one by one.")
+    return _prepared(items[0][0], name, spec, dtype)
 
 
 def decode(path: str | Path) -> "Image.Image":
@@ -309,14 +323,14 @@ def _prepared(item: Any, name: str, spec: InputSpec, dtype: str) -> tuple[NDArra
         raise ImageError(f"{name} has shape {array.shape}, which holds no pixel.")
     if array.dtype == np.uint8 and array.shape[-1] in (1, 3) and spec.depth in (1, 3):
         photo = np.broadcast_to(array, (*array.shape[:2], 3))
-        array = low + _resized(photo, spec) / 255.0 * (high - low)
-        return array.astype(dtype), _preview(photo)
+        table = (low + np.arange(256) / 255.0 * (high - low)).astype(dtype)
+        return table[_resized(photo, spec)], photo
     array = _checked(array, name, spec).astype(dtype)
     shown = array[..., :3] if array.shape[-1] >= 3 else np.repeat(array[..., :1], 3, axis=-1)
     shown = shown - array.dtype.type(low)
     shown *= 255 / (high - low)
     np.clip(shown.round(out=shown), 0, 255, out=shown)
-    return array, _preview(shown.astype(np.uint8))
+    return array, shown.astype(np.uint8)
 
 
 def _checked(array: NDArray[Any], name: str, spec: InputSpec) -> NDArray[Any]:
@@ -353,15 +367,17 @@ def _checked(array: NDArray[Any], name: str, spec: InputSpec) -> NDArray[Any]:
     return array
 
 
-def _resized(photo: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float64]:
+def _resized(photo: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    if spec.depth == 3 and spec.size in (None, photo.shape[:2]):
+        return photo
     from PIL import Image
 
-    picture = Image.fromarray(photo)
+    picture = Image.fromarray(np.ascontiguousarray(photo))
     if spec.size is not None and photo.shape[:2] != spec.size:
         picture = picture.resize((spec.size[1], spec.size[0]), Image.Resampling.BILINEAR)
     if spec.depth == 1:
         picture = picture.convert("L")
-    pixels = np.asarray(picture, dtype=np.float64)
+    pixels = np.asarray(picture)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

@@ -1,8 +1,8 @@
 """Plugins: hooks, specs and lookup by name.
 
 A plugin is a light module that an entry point of the group `agnoscope` names. Its hooks yield frozen specs:
-a name and an import string. agnoscope's own backends, explainers, synthesizers, renderers and sources come through the
-same hooks. Discovery imports no framework; a broken plugin is kept as a report and breaks nothing else.
+a name and an import string. agnoscope's own backends, explainers, synthesizers, renderers, sources and engines come
+through the same hooks. Discovery imports no framework; a broken plugin is kept as a report and breaks nothing else.
 """
 
 import importlib
@@ -96,6 +96,13 @@ class SourceSpec(Spec):
     kind: ClassVar[str] = "source"
 
 
+@dataclass(frozen=True)
+class EngineSpec(Spec):
+    """Somewhere to compute a scan; `factory(workers, **options)` returns an `agnoscope.scan.engines.Engine`."""
+
+    kind: ClassVar[str] = "engine"
+
+
 class Hooks:
     """The hooks. Each yields specs and takes no arguments."""
 
@@ -119,6 +126,10 @@ class Hooks:
     def agnoscope_sources(self) -> Iterable[SourceSpec]:  # type: ignore[empty-body]
         """Sources: schemes under which networks can be named on the command line."""
 
+    @hookspec
+    def agnoscope_engines(self) -> Iterable[EngineSpec]:  # type: ignore[empty-body]
+        """Engines: where the shards of a scan are computed."""
+
 
 HOOKS: Final[Mapping[str, type[Spec]]] = {
     "agnoscope_backends": BackendSpec,
@@ -126,6 +137,7 @@ HOOKS: Final[Mapping[str, type[Spec]]] = {
     "agnoscope_synthesizers": SynthesizerSpec,
     "agnoscope_renderers": RendererSpec,
     "agnoscope_sources": SourceSpec,
+    "agnoscope_engines": EngineSpec,
 }
 
 
@@ -288,6 +300,10 @@ class Plugins:
     def renderer(self, name: str) -> Any:
         """The drawing function of a renderer's name; raises as `use`."""
         return self.use("renderer", name)
+
+    def engine(self, name: str, workers: int | None = None, **options: Any) -> Any:
+        """The engine of a name, ready to compute; raises as `use`."""
+        return self.use("engine", name)(workers, **options)
 
     def backend_of(self, network: object) -> str:
         """The name of the backend that explains this network: the one that knows its nearest class.
