@@ -80,6 +80,9 @@ if TYPE_CHECKING:
     from agnoscope.explanation import Explanation, Provenance
     from agnoscope.fast_style.style_network import StyleNetwork
     from agnoscope.fast_style.training import FastStyle
+    from agnoscope.feature_space.embedding import Embedding, embed
+    from agnoscope.feature_space.neighbours import Neighbours
+    from agnoscope.feature_space.projections import PCA, TSNE, UMAP, Projection
     from agnoscope.model import Layer, Model
     from agnoscope.optimisation.corrections import Blur, Decay, ZeroSmallGradients, ZeroSmallPixels
     from agnoscope.optimisation.lbfgs import LBFGS
@@ -93,6 +96,8 @@ if TYPE_CHECKING:
     from agnoscope.optimisation.regularisers import L1, L2, Diversity, PNorm, Spectrum, TotalVariation
     from agnoscope.optimisation.transformations import Crop, Jitter, Rotate, Scale, Views
     from agnoscope.presets import preset
+    from agnoscope.report.contents import Report
+    from agnoscope.report.making import make_report
     from agnoscope.runs import Run, explain_all
     from agnoscope.scan.run import Loader, scan_all
     from agnoscope.scan.scan import Scan, Top
@@ -179,6 +184,9 @@ HOMES = {
     "agnoscope.explanation": ("Explanation", "Provenance"),
     "agnoscope.fast_style.style_network": ("StyleNetwork",),
     "agnoscope.fast_style.training": ("FastStyle",),
+    "agnoscope.feature_space.embedding": ("Embedding", "embed"),
+    "agnoscope.feature_space.neighbours": ("Neighbours",),
+    "agnoscope.feature_space.projections": ("PCA", "Projection", "TSNE", "UMAP"),
     "agnoscope.model": ("Layer", "Model"),
     "agnoscope.optimisation.corrections": ("Blur", "Decay", "ZeroSmallGradients", "ZeroSmallPixels"),
     "agnoscope.optimisation.lbfgs": ("LBFGS",),
@@ -192,6 +200,8 @@ HOMES = {
     "agnoscope.optimisation.regularisers": ("Diversity", "L1", "L2", "PNorm", "Spectrum", "TotalVariation"),
     "agnoscope.optimisation.transformations": ("Crop", "Jitter", "Rotate", "Scale", "Views"),
     "agnoscope.presets": ("preset",),
+    "agnoscope.report.contents": ("Report",),
+    "agnoscope.report.making": ("make_report",),
     "agnoscope.runs": ("Run", "explain_all"),
     "agnoscope.scan.run": ("Loader", "scan_all"),
     "agnoscope.scan.scan": ("Scan", "Top"),
@@ -218,7 +228,10 @@ __all__ = [
     "LBFGS",
     "LIME",
     "LRP",
+    "PCA",
     "RISE",
+    "TSNE",
+    "UMAP",
     "XRAI",
     "AblationCAM",
     "Activity",
@@ -248,6 +261,7 @@ __all__ = [
     "EdgeFilter",
     "EigenCAM",
     "EigenGradCAM",
+    "Embedding",
     "ExpectedGradients",
     "Explainer",
     "Explanation",
@@ -287,6 +301,7 @@ __all__ = [
     "Model",
     "ModelError",
     "Multifaceted",
+    "Neighbours",
     "Neuron",
     "NonFiniteError",
     "Occlusion",
@@ -296,9 +311,11 @@ __all__ = [
     "PNorm",
     "Pixels",
     "PluginError",
+    "Projection",
     "Provenance",
     "Pyramid",
     "RandomMap",
+    "Report",
     "Rotate",
     "Run",
     "Saliency",
@@ -332,9 +349,11 @@ __all__ = [
     "channels",
     "compare",
     "diagnose",
+    "embed",
     "explain",
     "explain_all",
     "interpolated",
+    "make_report",
     "object_mask",
     "predict",
     "preset",

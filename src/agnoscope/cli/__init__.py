@@ -17,6 +17,7 @@ from agnoscope.cli.imagine.style import style
 from agnoscope.cli.imagine.texture import texture
 from agnoscope.cli.imagine.visualize import visualize
 from agnoscope.cli.lists import layers, methods, plugins_command
+from agnoscope.cli.report import report
 from agnoscope.cli.sanity import sanity
 from agnoscope.errors import AgnoscopeError
 
@@ -32,7 +33,7 @@ def cli() -> None:
 
 
 for command in (
-    *(explain, compare, diagnose, bench, sanity),
+    *(explain, compare, diagnose, bench, sanity, report),
     *(visualize, dream, invert, texture, style, fool),
     *(layers, methods, plugins_command, demo),
 ):
