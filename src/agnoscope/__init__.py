@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from agnoscope.explainers.gradients.saliency import Saliency
     from agnoscope.explainers.gradients.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
     from agnoscope.explainers.gradients.xrai import XRAI
+    from agnoscope.explainers.meanings import Meaning, meaning
     from agnoscope.explainers.perturbation.extremal import ExtremalPerturbation
     from agnoscope.explainers.perturbation.feature_ablation import FeatureAblation
     from agnoscope.explainers.perturbation.kernel_shap import KernelSHAP
@@ -162,6 +163,7 @@ HOMES = {
     "agnoscope.explainers.gradients.saliency": ("Saliency",),
     "agnoscope.explainers.gradients.smoothgrad": ("SmoothGrad", "SmoothGradSquared", "VarGrad"),
     "agnoscope.explainers.gradients.xrai": ("XRAI",),
+    "agnoscope.explainers.meanings": ("Meaning", "meaning"),
     "agnoscope.explainers.perturbation.extremal": ("ExtremalPerturbation",),
     "agnoscope.explainers.perturbation.feature_ablation": ("FeatureAblation",),
     "agnoscope.explainers.perturbation.kernel_shap": ("KernelSHAP",),
@@ -297,6 +299,7 @@ __all__ = [
     "Likeness",
     "Loader",
     "Making",
+    "Meaning",
     "MissingFrameworkError",
     "Model",
     "ModelError",
@@ -354,6 +357,7 @@ __all__ = [
     "explain_all",
     "interpolated",
     "make_report",
+    "meaning",
     "object_mask",
     "predict",
     "preset",
