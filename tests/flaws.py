@@ -19,7 +19,7 @@ from agnoscope.backends.reference import Network, Relu
 from agnoscope.explainers.base import StepExplainer, input_gradient
 from agnoscope.inputs import Input, Inputs
 from agnoscope.model import RESERVED, Outline
-from agnoscope.patches import Array, Patch
+from agnoscope.patches import Array, LinearPatch, Patch
 from agnoscope.target import Bound
 from agnoscope.testing import Backend
 
@@ -180,6 +180,22 @@ class IgnoresPatch(Sound):
 
     def run(self, images: Any, capture: Any, patch: Any = MappingProxyType({})) -> dict[str, Array]:
         return super().run(images, capture)
+
+
+class ShowsKernelsItsOwnWay(Sound):
+    """Shows kernels with their output channels before the input channels."""
+
+    def run(self, images: Any, capture: Any, patch: Any = MappingProxyType({})) -> dict[str, Array]:
+        def its_own(patch: Patch) -> Patch:
+            if not isinstance(patch, LinearPatch):
+                return patch
+            return LinearPatch(lambda a, product: patch.function(a, lambda x, k: product(x, self.swapped(k))))
+
+        return super().run(images, capture, {name: its_own(one) for name, one in patch.items()})
+
+    def swapped(self, patch: Patch) -> Patch:
+        """The patch of a kernel, of which it sees the last two axes exchanged."""
+        return lambda kernel: self.xp.moveaxis(patch(self.xp.moveaxis(kernel, -1, -2)), -1, -2)
 
 
 class KeepsBatch(Sound):
@@ -410,8 +426,9 @@ FLAWS: list[tuple[Backend | Explainer, str]] = [
     (of(NegatesGradientAtLayer), "check_gradient_at_layer check_explainers"),
     (of(FlipsKernel), "check_convolution"),
     (of(TakesColumnsForRows), "check_resampling"),
+    (of(ShowsKernelsItsOwnWay), "check_kernels"),
     (of(KeepsBatch), "check_patch"),
-    (of(IgnoresPatch), "check_patch check_gradient_at_layer check_state_restored check_explainers"),
+    (of(IgnoresPatch), "check_patch check_gradient_at_layer check_state_restored check_kernels check_explainers"),
     (of(ForgetsUpperEnd), "check_relu_rules"),
     (of(IgnoresRule), "check_relu_rules check_relu_rule_without_relu check_explainers"),
     (of(PassesWithoutRelu), "check_relu_rule_without_relu"),

@@ -84,6 +84,10 @@ if TYPE_CHECKING:
     from agnoscope.feature_space.embedding import Embedding, embed
     from agnoscope.feature_space.neighbours import Neighbours
     from agnoscope.feature_space.projections import PCA, TSNE, UMAP, Projection
+    from agnoscope.inspection.feature_maps import FeatureMaps, feature_maps
+    from agnoscope.inspection.filters import Filters, filters
+    from agnoscope.inspection.kernels import kernel
+    from agnoscope.inspection.receptive_fields import ReceptiveField, receptive_fields
     from agnoscope.model import Layer, Model
     from agnoscope.optimisation.corrections import Blur, Decay, ZeroSmallGradients, ZeroSmallPixels
     from agnoscope.optimisation.lbfgs import LBFGS
@@ -189,6 +193,10 @@ HOMES = {
     "agnoscope.feature_space.embedding": ("Embedding", "embed"),
     "agnoscope.feature_space.neighbours": ("Neighbours",),
     "agnoscope.feature_space.projections": ("PCA", "Projection", "TSNE", "UMAP"),
+    "agnoscope.inspection.feature_maps": ("FeatureMaps", "feature_maps"),
+    "agnoscope.inspection.filters": ("Filters", "filters"),
+    "agnoscope.inspection.kernels": ("kernel",),
+    "agnoscope.inspection.receptive_fields": ("ReceptiveField", "receptive_fields"),
     "agnoscope.model": ("Layer", "Model"),
     "agnoscope.optimisation.corrections": ("Blur", "Decay", "ZeroSmallGradients", "ZeroSmallPixels"),
     "agnoscope.optimisation.lbfgs": ("LBFGS",),
@@ -272,8 +280,10 @@ __all__ = [
     "FeatureAblation",
     "FeatureAccentuation",
     "FeatureInversion",
+    "FeatureMaps",
     "FeatureVisualization",
     "FileError",
+    "Filters",
     "Finished",
     "FixedMagnitude",
     "Fooling",
@@ -318,6 +328,7 @@ __all__ = [
     "Provenance",
     "Pyramid",
     "RandomMap",
+    "ReceptiveField",
     "Report",
     "Rotate",
     "Run",
@@ -355,12 +366,16 @@ __all__ = [
     "embed",
     "explain",
     "explain_all",
+    "feature_maps",
+    "filters",
     "interpolated",
+    "kernel",
     "make_report",
     "meaning",
     "object_mask",
     "predict",
     "preset",
+    "receptive_fields",
     "scan_all",
     "wrap",
 ]

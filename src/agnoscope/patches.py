@@ -24,8 +24,9 @@ class LinearPatch:
     Attributes:
         function: `function(activation, product)` returns the activation that the network goes on with. In
             `product(of_input, of_kernel)`, `of_input` receives what the layer received, in the framework's order of
-            axes, and so works element by element; `of_kernel` receives the kernel with its output channels as the last
-            axis. The product has the activation's shape, and gradients go through it to the input.
+            axes, and so works element by element; `of_kernel` receives the kernel as (height, width, channels in,
+            channels out) or (in, out), where channels in are those of a group. The product has the activation's shape,
+            and gradients go through it to the input.
     """
 
     function: Callable[[Array, Product], Array]

@@ -94,6 +94,7 @@ def test_layers_are_listed_in_order(folder: Path, run) -> None:
         "relu2",
         "gap",
         "dense",
+        "644",
     ]
     assert "5 × 7 × 6" in out
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import jax.numpy as jnp
+import numpy as np
 
 from agnoscope.backends.jaxpr import Array, Graph, Step
 from agnoscope.backends.jaxpr_patterns import find_relus
@@ -21,7 +22,7 @@ def product(graph: Graph, value: int, values: Mapping[int, Array], of_input: Pat
         value: number of the layer's activation.
         values: number to array, of what was computed before.
         of_input: changes what the step receives, element by element.
-        of_kernel: changes its kernel, output channels last.
+        of_kernel: changes its kernel, which comes as (height, width, in, out) or (in, out).
 
     Raises:
         CapabilityError: the layer is not one convolution or product with a kernel.
@@ -31,8 +32,8 @@ def product(graph: Graph, value: int, values: Mapping[int, Array], of_input: Pat
     image, kernel = values[step.inputs[1 - place]], values[step.inputs[place]]
     if image.shape != graph.avals[step.inputs[1 - place]].shape:  # a patch changed the batch
         raise unasked()
-    axis, output = _channels(step, place, kernel.ndim)
-    changed = jnp.moveaxis(of_kernel(jnp.moveaxis(kernel, axis, -1)), -1, axis).astype(kernel.dtype)
+    order, output = _axes(step, place, kernel.ndim)
+    changed = of_kernel(kernel.transpose(order)).transpose(np.argsort(order)).astype(kernel.dtype)
     pair = [of_input(image), changed]
     (result,) = step.bind(*(pair if place else pair[::-1]))
     return jnp.moveaxis(result, output, -1).reshape(graph.avals[value].shape)
@@ -53,15 +54,16 @@ def _linear_step(graph: Graph, value: int) -> Step:
     return step
 
 
-def _channels(step: Step, place: int, axes: int) -> tuple[int, int]:
-    """The axis of the output channels in the kernel, and in what the step gives."""
+def _axes(step: Step, place: int, count: int) -> tuple[tuple[int, ...], int]:
+    """The kernel's axes in the order (height, width, in, out), and the axis of the channels in what the step gives."""
     numbers = step.params["dimension_numbers"]
     if step.name == "conv_general_dilated":
         if place == 0:
             raise unasked()
-        return numbers.rhs_spec[0], numbers.out_spec[1]
+        outputs, inputs, *places = numbers.rhs_spec
+        return (*places, inputs, outputs), numbers.out_spec[1]
     (contracting, batched) = numbers
-    free = [axis for axis in range(axes) if axis not in (*contracting[place], *batched[place])]
+    free = [axis for axis in range(count) if axis not in (*contracting[place], *batched[place])]
     if len(free) != 1 or batched[place]:
         raise unasked()
-    return free[0], -1 if place else 0
+    return (*contracting[place], *free), -1 if place else 0

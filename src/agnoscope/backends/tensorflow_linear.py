@@ -18,7 +18,7 @@ def product(tensor: Array, start: int, of_input: Patch, of_kernel: Patch) -> Arr
         tensor: the layer's output, in the graph that is being traced.
         start: how many operations the graph had before the layer ran.
         of_input: changes what the operation receives, element by element.
-        of_kernel: changes its kernel, output channels last.
+        of_kernel: changes its kernel, which comes as (height, width, in, out) or (in, out).
 
     Raises:
         CapabilityError: the layer is not one convolution or product.
@@ -29,8 +29,8 @@ def product(tensor: Array, start: int, of_input: Patch, of_kernel: Patch) -> Arr
     if op not in own or op.type not in LINEAR or (op.type == "MatMul" and op.get_attr("transpose_b")):
         raise unasked()
     image, kernel = op.inputs
-    # A depthwise kernel's output channels are those of its last two axes together.
-    shape = [*kernel.shape[:2], -1] if op.type == "DepthwiseConv2dNative" else kernel.shape
+    # A depthwise kernel's output channels are those of its last two axes together, each made of one input channel.
+    shape = [*kernel.shape[:2], 1, -1] if op.type == "DepthwiseConv2dNative" else kernel.shape
     changed = tf.cast(tf.reshape(of_kernel(tf.reshape(kernel, shape)), kernel.shape), kernel.dtype)
     result = tf.reshape(_again(op, of_input(image), changed), tf.shape(tensor))
     result.set_shape(tensor.shape)

@@ -10,7 +10,7 @@ from agnoscope.backends.torch_relu import operation
 from agnoscope.patches import Patch, unasked
 
 LINEAR: Final = ("linear", "conv1d", "conv2d", "conv3d")
-"""Operations whose kernel has its output channels first."""
+"""Operations whose kernel has its output channels first, then its input channels."""
 
 
 def product(again: Callable[[], Any], of_input: Patch, of_kernel: Patch) -> torch.Tensor:
@@ -19,7 +19,7 @@ def product(again: Callable[[], Any], of_input: Patch, of_kernel: Patch) -> torc
     Args:
         again: runs the module on what it received.
         of_input: changes what the operation inside it receives, element by element.
-        of_kernel: changes its kernel, output channels last.
+        of_kernel: changes its kernel, which comes as (height, width, in, out) or (in, out).
 
     Raises:
         CapabilityError: the module is not one convolution or product.
@@ -46,7 +46,8 @@ class _Exchange(TorchFunctionMode):
         given = {**(kwargs or {}), **dict(zip(("input", "weight"), args, strict=False)), "bias": None}
         kernel = given["weight"]
         given["input"] = self._of_input(given["input"])
-        given["weight"] = self._of_kernel(kernel.movedim(0, -1)).movedim(-1, 0).to(kernel.dtype)
+        changed = self._of_kernel(kernel.movedim((0, 1), (-1, -2)))
+        given["weight"] = changed.movedim((-1, -2), (0, 1)).to(kernel.dtype)
         result = func(given.pop("input"), given.pop("weight"), given.pop("bias"), *args[3:], **given)
         self.found.append(result if name == "linear" else result.movedim(1, -1))
         return result

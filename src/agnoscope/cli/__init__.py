@@ -16,6 +16,7 @@ from agnoscope.cli.imagine.invert import invert
 from agnoscope.cli.imagine.style import style
 from agnoscope.cli.imagine.texture import texture
 from agnoscope.cli.imagine.visualize import visualize
+from agnoscope.cli.inside import features, filters
 from agnoscope.cli.lists import layers, methods, plugins_command
 from agnoscope.cli.report import report
 from agnoscope.cli.sanity import sanity
@@ -35,7 +36,8 @@ def cli() -> None:
 for command in (
     *(explain, compare, diagnose, bench, sanity, report),
     *(visualize, dream, invert, texture, style, fool),
-    *(layers, methods, plugins_command, demo),
+    *(layers, features, filters),
+    *(methods, plugins_command, demo),
 ):
     cli.add_command(command)
 

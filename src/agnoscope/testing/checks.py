@@ -27,7 +27,7 @@ from agnoscope import (
 from agnoscope.backends.reference import Sigmoid, Softmax
 from agnoscope.testing.backend import Backend
 from agnoscope.testing.networks import SIZE, Rectified, deep_network, images, linear_network, rectified_network
-from agnoscope.testing.operations import check_convolution, check_resampling
+from agnoscope.testing.operations import check_convolution, check_kernels, check_resampling
 from agnoscope.testing.programs import (
     DeliberateError,
     answer,
@@ -358,5 +358,10 @@ def _checks_of(subject: str) -> tuple[Callable[[Any], None], ...]:
     )
 
 
-BACKEND_CHECKS: Final[tuple[Callable[[Any], None], ...]] = (*_checks_of("backend"), check_convolution, check_resampling)
+BACKEND_CHECKS: Final[tuple[Callable[[Any], None], ...]] = (
+    *_checks_of("backend"),
+    check_convolution,
+    check_resampling,
+    check_kernels,
+)
 EXPLAINER_CHECKS: Final = _checks_of("explainer")

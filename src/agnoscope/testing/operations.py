@@ -1,11 +1,15 @@
-"""The checks of what stands beside the protocol: operations for programs that bring numbers of their own."""
+"""The checks of what stands beside the protocol: operations with numbers of a program's own, and kernels."""
+
+from unittest import SkipTest
 
 import numpy as np
 
 from agnoscope.arrays import affine_samples
+from agnoscope.errors import CapabilityError
+from agnoscope.inspection.kernels import kernel
 from agnoscope.testing.backend import Backend
 from agnoscope.testing.networks import SIZE, deep_network, images
-from agnoscope.testing.programs import close, convolution_program, resampling_program
+from agnoscope.testing.programs import close, convolution_program, needs, resampling_program
 
 
 def check_convolution(backend: Backend) -> None:
@@ -48,3 +52,16 @@ def check_resampling(backend: Backend) -> None:
         # The samples are linear in the image: the gradient's product with it is their own, but for what lies beyond.
         nothing = affine_samples(np, np.zeros_like(x, np.float64), maps.astype(np.float64), size, beyond)
         close(np.sum(found["x"] * x), np.sum(slope * (wanted - nothing)), "gradient of samples under affine maps")
+
+
+def check_kernels(backend: Backend) -> None:
+    """A layer that shows its kernel shows it as (height, width, in, out), or (in, out), whatever the framework has."""
+    network = deep_network()
+    model = backend.build(network)
+    needs(model, "patch")
+    for name in ("conv1", "conv2", "dense"):
+        try:
+            found = kernel(model, name, SIZE)
+        except CapabilityError as error:
+            raise SkipTest(f"kernels are not shown: {error}") from None
+        close(found, network.layers[name].kernel, f"kernel of {name}")  # type: ignore[union-attr]
