@@ -179,9 +179,9 @@ def test_the_network_card_tells_the_network(report: Report) -> None:
     assert facts["image"] == "5 × 7 pixels, RGB"
     total = sum(array.size for array in model.parameters().values())
     assert facts["parameters"] == f"{total:,} (float32)"
-    assert [row.layer.name for row in report.network.layers] == list(model.layers())
-    assert sum(row.parameters for row in report.network.layers) == total
-    assert "3 × 3" in {row.sees for row in report.network.layers}
+    assert [row.layer.name for row in report.network.table.rows] == list(model.layers())
+    assert sum(row.parameters for row in report.network.table.rows) == total
+    assert "3 × 3" in {row.sees for row in report.network.table.rows}
 
 
 def test_a_network_of_any_size_takes_images_of_different_sizes() -> None:

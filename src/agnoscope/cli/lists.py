@@ -1,22 +1,20 @@
 """`agnoscope layers`, `methods` and `plugins`: what there is."""
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from agnoscope.cli.options import load, network_options
 from agnoscope.cli.output import new_table, progress, show
-from agnoscope.errors import AgnoscopeError, CapabilityError, NonFiniteError
+from agnoscope.errors import AgnoscopeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from rich.table import Table
 
-    from agnoscope.inspection.receptive_fields import ReceptiveField
-    from agnoscope.model import Layer, Model
+    from agnoscope.inspection.layer_table import LayerRow
 
 
 @click.command()
@@ -31,64 +29,36 @@ def layers(model: str, no_receptive_fields: bool, as_json: bool, **network: Any)
     normalisation has counted among them. A unit of the layer sees so many pixels of the image, height × width; "all" if
     every unit sees the whole image.
     """
+    from agnoscope.inspection.layer_table import layer_table
+
     loaded = load(model, network)
-    outline = loaded.outline()
-    notes = list(outline.notes)
-    counts, total = _parameters(loaded)
-    fields = {} if no_receptive_fields else _receptive_fields(loaded, notes)
-    rows = [_row(layer, None if total is None else counts[layer.name], fields) for layer in outline.layers.values()]
+    with progress("what units see") as report:
+        found = layer_table(loaded, measure=not no_receptive_fields, progress=report)
     if as_json:
-        click.echo(json.dumps({"layers": rows, "parameters": total, "notes": notes}, indent=1))
+        rows = [_facts(row) for row in found.rows]
+        click.echo(json.dumps({"layers": rows, "parameters": found.parameters, "notes": found.notes}, indent=1))
         return
-    table = new_table("name", "kind", "type", "shape", "parameters", *(["sees"] if fields else []))
-    for row in rows:
-        sees = "all" if row["sees_all"] else _times(row["sees"] or ())
-        count = f"{row['parameters']:,}" if row["parameters"] else ""
-        table.add_row(row["name"], row["kind"], row["type"], _times(row["shape"]), count, *([sees] if fields else []))
+    table = new_table("name", "kind", "type", "shape", "parameters", *(["sees"] if found.measured else []))
+    for row in found.rows:
+        layer, count = row.layer, f"{row.parameters:,}" if row.parameters else ""
+        shape = " × ".join(map(str, layer.shape))
+        table.add_row(layer.name, layer.kind, layer.type, shape, count, *([row.sees] if found.measured else []))
     show(table)
-    click.echo("The parameters cannot be read." if total is None else f"{total:,} parameters")
-    for note in notes:
+    click.echo("The parameters cannot be read." if found.parameters is None else f"{found.parameters:,} parameters")
+    for note in found.notes:
         click.echo(f"note: {note}")
 
 
-def _row(layer: "Layer", parameters: int | None, fields: "Mapping[str, ReceptiveField]") -> dict[str, Any]:
-    field = fields.get(layer.name)
+def _facts(row: "LayerRow") -> dict[str, Any]:
     return {
-        "name": layer.name,
-        "kind": layer.kind,
-        "type": layer.type,
-        "shape": layer.shape,
-        "parameters": parameters,
-        "sees": None if field is None else field.size,
-        "sees_all": None if field is None else field.whole,
+        "name": row.layer.name,
+        "kind": row.layer.kind,
+        "type": row.layer.type,
+        "shape": row.layer.shape,
+        "parameters": row.parameters,
+        "sees": None if row.field is None else row.field.size,
+        "sees_all": None if row.field is None else row.field.whole,
     }
-
-
-def _parameters(model: "Model") -> "tuple[Counter[str], int | None]":
-    """How many numbers each layer holds itself, and all of them; None where they cannot be read."""
-    counts: Counter[str] = Counter()
-    if "weights" not in model.can:
-        return counts, None
-    weights = model.parameters()
-    for name, array in weights.items():
-        counts[name.rpartition(".")[0]] += array.size
-    return counts, sum(array.size for array in weights.values())
-
-
-def _receptive_fields(model: "Model", notes: list[str]) -> "Mapping[str, ReceptiveField]":
-    """What can be measured; a note where nothing can."""
-    from agnoscope.inspection.receptive_fields import receptive_fields
-
-    try:
-        with progress("what units see") as report:
-            return receptive_fields(model, progress=report)
-    except (CapabilityError, NonFiniteError) as error:
-        notes.append(f"Receptive fields were not measured. {error}")
-        return {}
-
-
-def _times(sides: "Iterable[int]") -> str:
-    return " × ".join(map(str, sides))
 
 
 @click.command()

@@ -1,11 +1,10 @@
 """The network of a report: what it is, what it expects of an image, and its layers."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from agnoscope.errors import AgnoscopeError
-from agnoscope.model import Layer, Model
+from agnoscope.inspection.layer_table import LayerTable, layer_table
+from agnoscope.model import Model
 
 ABILITIES: Final = {
     "capture": "look into layers",
@@ -18,39 +17,16 @@ ABILITIES: Final = {
 
 @final
 @dataclass(frozen=True)
-class LayerRow:
-    """A layer of the table.
-
-    Attributes:
-        layer: its name, kind and shape.
-        parameters: how many numbers it has learnt; None where weights cannot be read.
-        sees: its receptive field in pixels, "all" for the whole image, "" where it was not measured.
-    """
-
-    layer: Layer
-    parameters: int | None
-    sees: str = ""
-
-
-@final
-@dataclass(frozen=True)
 class Network:
     """What a report tells of its network.
 
     Attributes:
         facts: name to words, such as "backend" to "torch 2.13".
-        layers: in the order in which they run.
-        notes: what the backend could not see.
+        table: its layers, in the order in which they run, and what the backend could not see.
     """
 
     facts: tuple[tuple[str, str], ...]
-    layers: tuple[LayerRow, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def measured(self) -> bool:
-        """Whether the receptive field of any layer is known."""
-        return any(row.sees for row in self.layers)
+    table: LayerTable
 
 
 def described(model: Model, size: tuple[int, int], receptive_fields: bool = False) -> Network:
@@ -61,43 +37,20 @@ def described(model: Model, size: tuple[int, int], receptive_fields: bool = Fals
         size: height and width in pixels.
         receptive_fields: whether to measure them, which takes some runs of the network.
     """
-    outline, spec = model.outline(size), model.spec
-    weights = model.parameters() if "weights" in model.can else None
-    counts: Counter[str] = Counter()
-    for name, array in (weights or {}).items():
-        counts[name.rpartition(".")[0]] += array.size
-    sees = _receptive_fields(model, size) if receptive_fields else {}
-    total = None if weights is None else sum(array.size for array in weights.values())
+    outline, spec, table = model.outline(size), model.spec, layer_table(model, size, measure=receptive_fields)
     facts = {
         "backend": f"{model.backend} ({', '.join(f'{name} {version}' for name, version in model.versions.items())})",
         "image": f"{size[0]} × {size[1]} pixels, {spec.channels if spec.depth <= 3 else f'{spec.depth} channels'}",
         "values of an image": _span(spec.bounds),
         "what the network receives": _received(spec),
-        "parameters": "not readable" if total is None else f"{total:,} ({model.dtype})",
+        "parameters": "not readable" if table.parameters is None else f"{table.parameters:,} ({model.dtype})",
         "layers that ran": str(len(outline.layers)),
         "scores": " × ".join(map(str, outline.scores)) + (f", then {outline.head}" if outline.head != "linear" else ""),
         "classes": _classes(model.labels),
         "inputs bound": ", ".join(model.bound),
         "offers": ", ".join(ABILITIES.get(ability, ability) for ability in sorted(model.can)),
     }
-    return Network(
-        tuple((name, words) for name, words in facts.items() if words),
-        tuple(
-            LayerRow(layer, None if weights is None else counts[layer.name], sees.get(layer.name, ""))
-            for layer in outline.layers.values()
-        ),
-        outline.notes,
-    )
-
-
-def _receptive_fields(model: Model, size: tuple[int, int]) -> dict[str, str]:
-    from agnoscope.inspection.receptive_fields import receptive_fields
-
-    try:
-        found = receptive_fields(model, size)
-    except AgnoscopeError:  # a network that cannot be looked into
-        return {}
-    return {name: "all" if f.whole else f"{f.size[0]} × {f.size[1]}" for name, f in found.items()}
+    return Network(tuple((name, words) for name, words in facts.items() if words), table)
 
 
 def _received(spec: Any) -> str:
