@@ -24,7 +24,8 @@ bench: $(VENV)/.test
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m benchmarks.imagine
 
 docs: $(VENV)/.test
-	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build
+	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m sphinx -W --keep-going -q -b html -D nb_execution_mode=force \
+		docs docs/_build
 
 # pip before 25.1 does not know dependency groups.
 $(VENV)/.made:

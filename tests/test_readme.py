@@ -39,13 +39,22 @@ def test_an_example_without_a_framework_runs(block: str, tmp_path: Path, monkeyp
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("agnoscope") and ":honest" in c])
+SCAN = next(c for c in COMMANDS if c.startswith("agnoscope scan") and ":honest" in c)
+READING = tuple(f"agnoscope {name} " for name in ("patches", "neighbours", "map", "classes"))
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if c.startswith("agnoscope") and (":honest" in c or c.startswith("agnoscope map"))]
+)
 def test_a_command_runs(command: str, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
-    for number in range(2):
+    for number in range(4):
         Image.fromarray(scene(number).image).save(tmp_path / "photos" / f"{number}.png")
     words = shlex.split(command)
+    if command.startswith(READING):  # there must be a scan to read
+        monkeypatch.setattr(sys, "argv", shlex.split(SCAN))
+        cli.main()
     if "--resume" in words:  # there must be a run to go on with
         monkeypatch.setattr(sys, "argv", [word for word in words if word != "--resume"])
         cli.main()
@@ -53,7 +62,8 @@ def test_a_command_runs(command: str, tmp_path: Path, monkeypatch, capsys) -> No
     cli.main()
     out, err = capsys.readouterr()
     assert out
-    progress = re.compile(r"[\w-]+: step \d+ of \d+, objective \S+")  # what a pipe gets in the place of a bar
+    # What a pipe gets in the place of a bar.
+    progress = re.compile(r"[\w-]+: step \d+ of \d+, objective \S+|scan: \d+ %, \d+ of \d+ images.*")
     assert not [line for line in err.splitlines() if not progress.fullmatch(line)]
 
 

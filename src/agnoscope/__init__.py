@@ -106,6 +106,10 @@ if TYPE_CHECKING:
     from agnoscope.runs import Run, explain_all
     from agnoscope.scan.run import Loader, scan_all
     from agnoscope.scan.scan import Scan, Top
+    from agnoscope.scan.views.class_features import ClassFeatures, class_features
+    from agnoscope.scan.views.classes import ClassView, class_view
+    from agnoscope.scan.views.neighbours import NearImages, neighbours
+    from agnoscope.scan.views.patches import Patches, top_patches
     from agnoscope.segmentation import object_mask
     from agnoscope.synthesis import Making, Synthesis, animate
     from agnoscope.target import ClassScore, Score, Target
@@ -215,6 +219,10 @@ HOMES = {
     "agnoscope.runs": ("Run", "explain_all"),
     "agnoscope.scan.run": ("Loader", "scan_all"),
     "agnoscope.scan.scan": ("Scan", "Top"),
+    "agnoscope.scan.views.class_features": ("ClassFeatures", "class_features"),
+    "agnoscope.scan.views.classes": ("ClassView", "class_view"),
+    "agnoscope.scan.views.neighbours": ("NearImages", "neighbours"),
+    "agnoscope.scan.views.patches": ("Patches", "top_patches"),
     "agnoscope.segmentation": ("object_mask",),
     "agnoscope.synthesis": ("Making", "Synthesis", "animate"),
     "agnoscope.target": ("ClassScore", "Score", "Target"),
@@ -256,7 +264,9 @@ __all__ = [
     "Caricature",
     "Channel",
     "ChannelMean",
+    "ClassFeatures",
     "ClassScore",
+    "ClassView",
     "ConstantMap",
     "Contrast",
     "CovarianceDistance",
@@ -314,6 +324,7 @@ __all__ = [
     "Model",
     "ModelError",
     "Multifaceted",
+    "NearImages",
     "Neighbours",
     "Neuron",
     "NonFiniteError",
@@ -322,6 +333,7 @@ __all__ = [
     "OutOfMemoryError",
     "Output",
     "PNorm",
+    "Patches",
     "Pixels",
     "PluginError",
     "Projection",
@@ -361,6 +373,8 @@ __all__ = [
     "ZeroSmallPixels",
     "animate",
     "channels",
+    "class_features",
+    "class_view",
     "compare",
     "diagnose",
     "embed",
@@ -372,11 +386,13 @@ __all__ = [
     "kernel",
     "make_report",
     "meaning",
+    "neighbours",
     "object_mask",
     "predict",
     "preset",
     "receptive_fields",
     "scan_all",
+    "top_patches",
     "wrap",
 ]
 

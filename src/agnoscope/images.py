@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -25,6 +26,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
 PREVIEW_SIDE = 1024
 """Longer side, in pixels, of the photo that is kept for drawing."""
+
+_HEADERS = Lock()
 
 ImageLike: TypeAlias = Any
 """A path, PIL image, NumPy array or tensor of one image or several, or a sequence of these."""
@@ -178,10 +181,28 @@ def load_one(
     Raises:
         ImageError: as `load`; or there are several.
     """
+    return _prepared(_single(image, spec, name), name, spec, dtype)
+
+
+def load_array(image: ImageLike, spec: InputSpec, dtype: str = "float32", name: str = "The image") -> NDArray[Any]:
+    """The array of `load_one` alone, for those who look at many; raises likewise."""
+    return _array_for(np.asarray(_single(image, spec, name)), name, spec, dtype)
+
+
+def brought_into(spec: InputSpec, photos: NDArray[np.uint8], out: NDArray[Any]) -> NDArray[Any]:
+    """Pixels of photos in the bounds of the network's images, written into `out`, of the same shape."""
+    low, high = spec.bounds
+    if (low, high) == (0, 1):  # one division is rounded as the table below is, and takes a quarter of its time
+        return np.divide(photos, out.dtype.type(255), out=out)
+    shades = (low + np.arange(256) / 255.0 * (high - low)).astype(out.dtype)
+    return np.take(shades, photos, out=out, mode="clip")
+
+
+def _single(image: ImageLike, spec: InputSpec, name: str) -> Any:
     items = [single for item in _listed(image) for single in _singles(item, spec)]
     if len(items) != 1:
         raise ImageError(f"{name} is a batch of {len(items)}: give its images one by one.")
-    return _prepared(items[0][0], name, spec, dtype)
+    return items[0][0]
 
 
 def decode(path: str | Path) -> "Image.Image":
@@ -190,10 +211,8 @@ def decode(path: str | Path) -> "Image.Image":
     Raises:
         ImageError: the file is missing, corrupt, of another format, or too large.
     """
-    from PIL import Image
-
     name = repr(str(path))
-    with _reading(name), Image.open(path, formats=FORMATS) as opened:
+    with _reading(name), _opened(path) as opened:
         return _upright_rgb(opened, name)
 
 
@@ -205,10 +224,10 @@ def decode_mask(path: str | Path) -> NDArray[np.bool_]:
     Raises:
         ImageError: as `decode`.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     name = repr(str(path))
-    with _reading(name), Image.open(path, formats=FORMATS) as opened:
+    with _reading(name), _opened(path) as opened:
         if opened.width * opened.height > MAX_PIXELS:
             raise ImageError(_too_large(name, f"{opened.width * opened.height:,}"))
         black = 127 if opened.format == "JPEG" else 0
@@ -222,15 +241,22 @@ def decode_mask(path: str | Path) -> NDArray[np.bool_]:
     return np.asarray(seen & (pixels[..., 3] > 0) if pixels.shape[-1] == 4 else seen)
 
 
+def _opened(path: str | Path) -> "Image.Image":
+    """A photo of which the header is read; one at a time, since all threads share the filters of warnings."""
+    from PIL import Image
+
+    with _HEADERS, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(path, formats=FORMATS)
+
+
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
     """Turn whatever Pillow makes of a bad picture into an ImageError; it reads files late."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
+        yield
     except ImageError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -315,22 +341,32 @@ def _array(item: Any, spec: InputSpec) -> NDArray[Any]:
 
 
 def _prepared(item: Any, name: str, spec: InputSpec, dtype: str) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    given = np.asarray(item)
+    array = _array_for(given, name, spec, dtype)
+    if _is_photo(given, spec):
+        return array, np.broadcast_to(given[..., None] if given.ndim == 2 else given, (*given.shape[:2], 3))
     low, high = spec.bounds
-    array = np.asarray(item)
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.size == 0:
-        raise ImageError(f"{name} has shape {array.shape}, which holds no pixel.")
-    if array.dtype == np.uint8 and array.shape[-1] in (1, 3) and spec.depth in (1, 3):
-        photo = np.broadcast_to(array, (*array.shape[:2], 3))
-        table = (low + np.arange(256) / 255.0 * (high - low)).astype(dtype)
-        return table[_resized(photo, spec)], photo
-    array = _checked(array, name, spec).astype(dtype)
     shown = array[..., :3] if array.shape[-1] >= 3 else np.repeat(array[..., :1], 3, axis=-1)
     shown = shown - array.dtype.type(low)
     shown *= 255 / (high - low)
     np.clip(shown.round(out=shown), 0, 255, out=shown)
     return array, shown.astype(np.uint8)
+
+
+def _array_for(given: NDArray[Any], name: str, spec: InputSpec, dtype: str) -> NDArray[Any]:
+    """What the network receives of one image: photos are resized, anything else must fit as it is."""
+    array = given[..., None] if given.ndim == 2 else given
+    if array.size == 0:
+        raise ImageError(f"{name} has shape {array.shape}, which holds no pixel.")
+    if _is_photo(array, spec):
+        pixels = _resized(np.broadcast_to(array, (*array.shape[:2], 3)), spec)
+        return brought_into(spec, pixels, np.empty(pixels.shape, dtype))
+    return _checked(array, name, spec).astype(dtype)
+
+
+def _is_photo(array: NDArray[Any], spec: InputSpec) -> bool:
+    known = array.ndim == 2 or array.shape[-1] in (1, 3)
+    return array.dtype == np.uint8 and known and spec.depth in (1, 3)
 
 
 def _checked(array: NDArray[Any], name: str, spec: InputSpec) -> NDArray[Any]:

@@ -6,6 +6,11 @@ import sys
 import click
 
 from agnoscope.cli.bench import bench
+from agnoscope.cli.collection.classes import classes
+from agnoscope.cli.collection.map import map_command
+from agnoscope.cli.collection.neighbours import neighbours
+from agnoscope.cli.collection.patches import patches
+from agnoscope.cli.collection.scan import scan
 from agnoscope.cli.compare import compare
 from agnoscope.cli.demo import demo
 from agnoscope.cli.diagnose import diagnose
@@ -37,6 +42,7 @@ for command in (
     *(explain, compare, diagnose, bench, sanity, report),
     *(visualize, dream, invert, texture, style, fool),
     *(layers, features, filters),
+    *(scan, patches, neighbours, map_command, classes),
     *(methods, plugins_command, demo),
 ):
     cli.add_command(command)

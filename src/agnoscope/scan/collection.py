@@ -5,9 +5,11 @@
     a sequence          paths, arrays, pictures, or pairs of these and a label; also a map-style dataset
     an iterable         likewise, or batches of them; read once, front to back
 
-An image's number is its place in the collection. Nothing is read before it is needed.
+An image's number is its place in the collection. Nothing is read before it is needed. What cannot be read is an image
+all the same, of which a scan notes the reason.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +24,15 @@ from numpy.typing import NDArray
 
 from agnoscope.errors import FileError, ImageError, OptionError
 from agnoscope.images import ImageLike
-from agnoscope.runs import photos_in
+from agnoscope.runs import PHOTOS
 
 Labels: TypeAlias = str | Sequence[Any] | None
 """The labels of a collection: "folders" for the name of each photo's folder, one per image, or none."""
 
 FOLDERS: Final = "folders"
+EMPTY: Final = "There is no image to scan: the collection is empty."
+SAMPLE: Final = 64
+"""How many images of an array tell it from another one."""
 
 
 @final
@@ -52,6 +57,22 @@ class Row:
 
 @final
 @dataclass(frozen=True)
+class Unreadable:
+    """An image that a data set refused to give."""
+
+    reason: str
+
+    def read(self) -> NDArray[Any]:
+        """Say so.
+
+        Raises:
+            ImageError: always.
+        """
+        raise ImageError(self.reason)
+
+
+@final
+@dataclass(frozen=True)
 class Item:
     """One image of a collection.
 
@@ -64,7 +85,7 @@ class Item:
 
     number: int
     name: str
-    image: ImageLike | Row
+    image: ImageLike | Row | Unreadable
     label: str = ""
 
     def read(self) -> ImageLike:
@@ -73,7 +94,7 @@ class Item:
         Raises:
             ImageError: it cannot be read.
         """
-        return self.image.read() if isinstance(self.image, Row) else self.image
+        return self.image.read() if isinstance(self.image, Row | Unreadable) else self.image
 
 
 class Collection(ABC):
@@ -125,7 +146,11 @@ class Listed(Collection):
         return len(self)
 
     def __getitem__(self, number: int) -> Item:
-        return _item(number, self.images[number], self.names, self.labels)
+        try:
+            element = self.images[number]
+        except Exception as error:  # the user's data set may fail in any way
+            element = Unreadable(f"The collection does not give image {number}: {type(error).__name__}: {error}.")
+        return _item(number, element, self.names, self.labels)
 
     def blocks(self, length: int, skip: frozenset[int]) -> Iterator[tuple[int, list[Item]]]:
         for block in range(-(-len(self) // length)):
@@ -170,6 +195,7 @@ def collection(images: Any, labels: Labels = None) -> Collection:
 
     Raises:
         FileError: there is no such folder or file, or the folder holds no photo.
+        ImageError: it is empty, or an array of another shape.
         OptionError: there are not as many labels as images, or this is no collection.
     """
     if isinstance(labels, str) and labels != FOLDERS:
@@ -177,54 +203,99 @@ def collection(images: Any, labels: Labels = None) -> Collection:
     if isinstance(images, Collection):
         return images
     if isinstance(images, str | Path):
-        found = _folder(Path(images), labels) if Path(images).is_dir() else _file(Path(images), labels)
+        path = Path(images)
+        found: Listed | Streamed = _folder(path, labels) if path.is_dir() else _file(path, _told(labels))
     elif labels == FOLDERS:
         raise OptionError("labels='folders' are the names of a folder's folders: give a folder of photos.")
     elif hasattr(images, "__getitem__") and hasattr(images, "__len__") and not isinstance(images, Mapping):
-        if len(images) and _batched(images[0]):
-            return Streamed(_Elements(images), {"kind": type(images).__name__, "batches": len(images)}, _told(labels))
-        about = {"kind": type(images).__name__, "count": len(images)}
-        if isinstance(images, np.ndarray):
-            about |= {"digest": sha256(np.ascontiguousarray(images).tobytes()).hexdigest()}
-        found = Listed(images, about, None, _told(labels))
-    elif isinstance(images, Iterable):
-        return Streamed(images, {"kind": type(images).__name__}, _told(labels))
+        found = _sequence(images, _told(labels))
+    elif isinstance(images, Iterable) and not isinstance(images, Mapping):
+        found = Streamed(images, {"kind": type(images).__name__}, _told(labels))
     else:
         raise OptionError(
             f"A {type(images).__name__} is no collection of images: give a folder, a .npy file, an array, a sequence, "
             "or something to iterate over."
         )
-    if not len(found):
-        raise ImageError("There is no image to scan: the collection is empty.")
+    if found.count == 0:
+        raise ImageError(EMPTY)
     if found.labels is not None:
-        if len(found.labels) != len(found):
-            raise OptionError(f"There are {len(found.labels)} labels for {len(found)} images: give one for each.")
-        found.about["labels"] = sha256("\n".join(found.labels).encode(errors="surrogateescape")).hexdigest()
+        if found.count not in (None, len(found.labels)):
+            raise OptionError(f"There are {len(found.labels)} labels for {found.count} images: give one for each.")
+        found.about["labels"] = _digest(found.labels)
     return found
 
 
 def _folder(folder: Path, labels: Labels) -> Listed:
-    names = [path.relative_to(folder).as_posix() for path in photos_in(folder)]
-    chosen = [name.rpartition("/")[0].rpartition("/")[2] for name in names] if labels == FOLDERS else _told(labels)
-    digest = sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
-    about = {"kind": "folder", "path": str(folder.absolute()), "count": len(names), "digest": digest}
-    return Listed(_Paths(str(folder), names), about, names, chosen)
+    names = _photos(folder)
+    if not names:
+        raise FileError(f"The folder {str(folder)!r} holds no photo ({', '.join(PHOTOS)}).")
+    chosen = [folder_of(name) for name in names] if labels == FOLDERS else _told(labels)
+    about: dict[str, Any] = {
+        "kind": "folder",
+        "path": str(folder.absolute()),
+        "count": len(names),
+        "digest": _digest(names),
+    }
+    return Listed(_Paths(about["path"], names), about, names, chosen)
 
 
-def _file(path: Path, labels: Labels) -> Listed:
+def _photos(folder: Path) -> list[str]:
+    """What has a photo's ending, in the folder and below; as plain words, since there may be millions."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        below = Path(place).relative_to(folder).as_posix()
+        start = "" if below == "." else f"{below}/"
+        found += [f"{start}{n}" for n in (*folders, *files) if n.lower().endswith(PHOTOS) and not n.startswith(".")]
+    return sorted(found)
+
+
+def folder_of(name: str) -> str:
+    """The name of the folder in which a photo lies; "" for the collection's own."""
+    return name.rpartition("/")[0].rpartition("/")[2]
+
+
+def _file(path: Path, labels: list[str] | None) -> Listed:
     if not path.exists():
         raise FileError(f"There is no folder or file {str(path)!r}.")
     if path.suffix.lower() != ".npy":
         raise FileError(f"{path.name!r} is no collection: give a folder of photos, or a .npy file of pixels.")
+    _opened.cache_clear()  # the file may be another one than it was
     try:
-        array = _opened(str(path))
+        array = _opened(str(path.absolute()))
     except (OSError, ValueError, EOFError):  # not NumPy's own words, which advise to allow pickles
         raise FileError(f"{str(path)!r} holds no array of pixels, or is damaged.") from None
+    about: dict[str, Any] = {"kind": "file", "path": str(path.absolute())} | _about_array(array, path.name)
+    return Listed(_Rows(about["path"], len(array)), about, None, labels)
+
+
+def _sequence(images: Any, labels: list[str] | None) -> Listed | Streamed:
+    kind = type(images).__name__
+    if hasattr(images, "ndim") and hasattr(images, "shape"):
+        return Listed(images, {"kind": kind} | _about_array(images, f"The {kind}"), None, labels)
+    if len(images) and _batched(Listed(images, {})[0].image):
+        return Streamed(_Elements(images), {"kind": kind, "batches": len(images)}, labels)
+    about = {"kind": kind, "count": len(images)}
+    if isinstance(images, list | tuple) and all(isinstance(one, str | Path) for one in images):
+        about["digest"] = _digest(map(str, images))
+    return Listed(images, about, None, labels)
+
+
+def _about_array(array: Any, name: str) -> dict[str, Any]:
+    """What tells an array of images, of any framework, from another one."""
     if array.ndim != 4:
-        raise FileError(f"{path.name!r} has shape {array.shape}; pixels are (images, height, width, channels).")
-    about = {"kind": "file", "path": str(path.absolute()), "count": len(array), "shape": list(array.shape)}
-    about |= {"dtype": str(array.dtype)}
-    return Listed(_Rows(str(path), len(array)), about, None, _told(labels))
+        raise ImageError(f"{name} has shape {tuple(array.shape)}; pixels are (images, height, width, channels).")
+    digest = sha256()
+    for number in np.linspace(0, len(array) - 1, min(len(array), SAMPLE), dtype=np.intp).tolist():
+        digest.update(np.asarray(array[number]).tobytes())
+    shape = {"count": len(array), "shape": list(array.shape), "dtype": str(array.dtype)}
+    return shape | {"digest": digest.hexdigest()}
+
+
+def _digest(words: Iterable[str]) -> str:
+    digest = sha256()
+    for word in words:
+        digest.update(word.encode(errors="surrogateescape") + b"\n")
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=4)
@@ -262,7 +333,7 @@ class _Rows:
 
 
 def _told(labels: Labels) -> list[str] | None:
-    return None if labels is None else [str(label) for label in labels]
+    return None if labels is None else [as_label(label) for label in labels]
 
 
 def _item(number: int, element: Any, names: Sequence[str] | None, labels: Sequence[str] | None) -> Item:
@@ -271,15 +342,16 @@ def _item(number: int, element: Any, names: Sequence[str] | None, labels: Sequen
     if labels is not None:
         label = labels[number] if number < len(labels) else ""
     named = image if isinstance(image, str | Path) else f"image {number}"
-    return Item(number, str(named) if names is None else names[number], image, _label(label))
+    return Item(number, str(named) if names is None else names[number], image, as_label(label))
 
 
-def _label(label: Any) -> str:
-    """A label as a word: numbers come as arrays of any framework."""
+def as_label(label: Any) -> str:
+    """A label as a word, "" for what is none; numbers come as arrays of any framework."""
     if isinstance(label, str):
         return label
     value = np.asarray(label)
-    return str(value.item()) if value.size == 1 else ""
+    word = value.item() if value.size == 1 else None
+    return word.decode(errors="replace") if isinstance(word, bytes) else "" if word is None else str(word)
 
 
 def _pair(element: Any) -> tuple[Any, Any] | None:

@@ -7,12 +7,16 @@ of scans: what makes a stopped scan resumable is the folder, which every worker 
 
 import multiprocessing
 import os
+import pickle
+import signal
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import Any, Final, TypeVar, final
 
@@ -21,8 +25,14 @@ from agnoscope.errors import OptionError, WorkerError
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 
-THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
-"""Environment variables by which frameworks are told how many threads to use; read when they are first imported."""
+THREADS: Final = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+    *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC"),
+)
+"""Environment variables by which frameworks are told how many threads to use; read when they are first imported.
+
+NPROC is what XLA takes for the number of cores.
+"""
 
 
 class Engine(ABC):
@@ -86,7 +96,7 @@ class Processes(Engine):
         context = multiprocessing.get_context("spawn")
         waiting, jobs = set[Future[Answer]](), iter(jobs)
         # The work is sent once to each worker, which keeps the network that it loads.
-        pool = ProcessPoolExecutor(self.workers, context, initializer=_take, initargs=(work,))
+        pool = ProcessPoolExecutor(self.workers, context, initializer=_take, initargs=(packed(work),))
         with limited_threads(threads), pool:
             try:
                 waiting |= {pool.submit(_do, job) for job in islice(jobs, self.workers + 1)}
@@ -98,10 +108,25 @@ class Processes(Engine):
             except BrokenProcessPool as error:
                 raise WorkerError(
                     "A worker died, perhaps for want of memory. What is done is kept: resume with fewer workers or a "
-                    "smaller batch_size."
+                    "smaller batch_size. A script that asks for workers must do so below `if __name__ == '__main__':`."
                 ) from error
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+
+def packed(work: Callable[..., Any]) -> bytes:
+    """The work, ready to be sent to workers.
+
+    Raises:
+        OptionError: it holds what cannot be sent.
+    """
+    try:
+        return pickle.dumps(work)
+    except Exception as error:  # objects raise what they like when they refuse
+        raise OptionError(
+            f"This cannot be sent to workers: {error}. Give agnoscope.Loader a function of a module, and arguments "
+            "that can be pickled."
+        ) from error
 
 
 def local(workers: int | None = None) -> Engine:
@@ -109,18 +134,31 @@ def local(workers: int | None = None) -> Engine:
     return Here() if workers is None else Processes(workers)
 
 
-_work: Callable[[Any], Any] | None = None
+_packed = b""
 """What this process, a worker, does with its jobs."""
 
 
-def _take(work: Callable[[Any], Any]) -> None:
-    global _work
-    _work = work
+def _take(work: bytes) -> None:
+    """Begin as a worker: leave Ctrl-C to the process that hands out the jobs, and end when it ends in any way."""
+    global _packed
+    _packed = work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
+@cache
+def _unpacked() -> Callable[[Any], Any]:
+    work: Callable[[Any], Any] = pickle.loads(_packed)  # noqa: S301  # our own parent's
+    return work
 
 
 def _do(job: Any) -> Any:
-    assert _work is not None  # noqa: S101
-    return _work(job)
+    return _unpacked()(job)
 
 
 def available_cores() -> int:
@@ -128,14 +166,20 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextmanager
-def limited_threads(threads: int) -> Iterator[None]:
-    """The environment for workers that start meanwhile; what the user has set stays."""
-    limits = {name: str(threads) for name in THREADS}
+def thread_limits(threads: int) -> dict[str, str]:
+    """Environment variables by which a worker's frameworks keep to so many threads; what the user has set stays."""
+    limits = {name: os.environ.get(name, str(threads)) for name in THREADS}
     if threads == 1:
         limits["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+    return limits
+
+
+@contextmanager
+def limited_threads(threads: int) -> Iterator[None]:
+    """The environment for workers that start meanwhile."""
+    limits = thread_limits(threads)
     before = {name: os.environ.get(name) for name in limits}
-    os.environ |= {name: value for name, value in limits.items() if name == "XLA_FLAGS" or before[name] is None}
+    os.environ |= limits
     try:
         yield
     finally:

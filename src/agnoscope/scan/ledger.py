@@ -2,6 +2,7 @@
 
 scan.json            the plan, the network, the collection
 shards/000017.npz    the eighteenth shard, whole
+finished.json        how many images there were; not there before all are done
 .lock                held while a scan runs; the system lets go of it when a process ends in any way
 """
 
@@ -15,10 +16,14 @@ from typing import Any, Final, final
 from agnoscope.errors import FileError, OptionError
 from agnoscope.explanation import write_whole
 from agnoscope.scan.shard import Shard
+from agnoscope.trees import flat
 
 MANIFEST: Final = "scan.json"
+FINISHED: Final = "finished.json"
 SHARDS: Final = "shards"
 FORMAT: Final = 1
+LONGEST: Final = 60
+"""Characters of a value that are shown where scans differ."""
 
 
 @final
@@ -65,50 +70,66 @@ class Ledger:
             Numbers of the shards that are there and whole; damaged ones are made again.
 
         Raises:
-            FileError: the folder cannot be made or written to.
+            FileError: the folder cannot be written to.
             OptionError: it holds a scan, of something else or not to be resumed; the message says what differs.
         """
-        try:
-            (self.folder / SHARDS).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"The folder {str(self.folder)!r} cannot be made: {error.strerror or error}.") from error
-        if (self.folder / MANIFEST).exists():
+        place, there = repr(str(self.folder)), self.shards()
+        if there:
             known = self.manifest()
             different = [key for key in manifest if known.get(key) != manifest[key]]
-            if different and self.shards():
+            if different:
                 raise OptionError(
-                    f"The folder {str(self.folder)!r} holds a scan that differs in {', '.join(different)}: "
-                    f"give another folder. {_differences(known, manifest, different)}"
+                    f"The folder {place} holds a scan that differs in {', '.join(different)}: give another folder. "
+                    f"{_differences(known, manifest)}"
                 )
-            if not different and self.shards() and not resume:
-                raise OptionError(
-                    f"The folder {str(self.folder)!r} holds this scan already: resume it, or give another folder."
-                )
-            if not different:
-                return frozenset(int(path.stem) for path in self.shards() if _whole(path))
+            if not resume:
+                raise OptionError(f"The folder {place} holds this scan already: resume it, or give another folder.")
+            return frozenset(int(path.stem) for path in there if _whole(path))
         write_whole(self.folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
         return frozenset()
+
+    def finish(self) -> None:
+        """Note that all images are done.
+
+        Raises:
+            FileError: the folder cannot be written to.
+        """
+        write_whole(self.folder / FINISHED, json.dumps({"shards": len(self.shards())}).encode())
+
+    @property
+    def finished(self) -> bool:
+        """Whether all images were done, and all shards are still there."""
+        try:
+            noted: int = json.loads((self.folder / FINISHED).read_bytes())["shards"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return noted == len(self.shards())
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Nobody else writes to the folder meanwhile.
 
         Raises:
-            OptionError: somebody does.
+            FileError: the folder cannot be made or written to.
+            OptionError: somebody else writes to it.
         """
         from filelock import FileLock, Timeout
 
-        self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock", timeout=0)
         try:
+            (self.folder / SHARDS).mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout:
             raise OptionError(
                 f"Another scan writes to {str(self.folder)!r} at this moment: wait for it, or give another folder."
             ) from None
+        except OSError as error:
+            raise FileError(
+                f"The folder {str(self.folder)!r} cannot be made or written to: {error.strerror or error}."
+            ) from error
         try:
-            for left in (self.folder / SHARDS).glob(".*"):  # half-written by a process that was killed
-                left.unlink(missing_ok=True)
+            for left in (*self.folder.glob(f".{MANIFEST}.*"), *(self.folder / SHARDS).glob(".*")):
+                left.unlink(missing_ok=True)  # half-written by a process that was killed
             yield
         finally:
             lock.release()
@@ -122,11 +143,17 @@ def _whole(path: Path) -> bool:
     return True
 
 
-def _differences(known: Mapping[str, Any], asked: Mapping[str, Any], keys: list[str]) -> str:
-    """The options that differ, with what they were and what is asked now."""
-    plan = [
-        f"{name} was {known['plan'].get(name)!r} and is {value!r}"
-        for name, value in asked["plan"].items()
-        if "plan" in keys and known.get("plan", {}).get(name) != value
-    ]
-    return f"In the plan, {'; '.join(plan)}." if plan else ""
+def _differences(known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """What was and what is now, of every entry that differs."""
+    before, now = flat(known), flat(asked)
+    return " ".join(
+        f"{path.replace('/', '.')} was {_short(before.get(path))} and is {_short(now.get(path))}."
+        for path in dict.fromkeys((*before, *now))
+        if before.get(path) != now.get(path)
+    )
+
+
+def _short(value: Any) -> str:
+    named = isinstance(value, list) and value and all(isinstance(one, dict) and "name" in one for one in value)
+    text = ", ".join(one["name"] for one in value) if named else json.dumps(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

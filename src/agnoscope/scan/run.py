@@ -14,12 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
-from agnoscope.errors import OptionError, WorkerError
+from agnoscope.errors import ImageError, OptionError, WorkerError
 from agnoscope.explainers.base import Progress, silent
 from agnoscope.model import Model
 from agnoscope.plugins import plugins
 from agnoscope.runs import fingerprint
-from agnoscope.scan.collection import Collection, Item, Labels, collection
+from agnoscope.scan.collection import EMPTY, Collection, Item, Labels, collection
 from agnoscope.scan.engines import Engine
 from agnoscope.scan.ledger import FORMAT, Ledger
 from agnoscope.scan.plan import Plan, Settled
@@ -101,6 +101,8 @@ def scan_all(
 
     Raises:
         FileError: the folder cannot be written to (what is done is kept), or there is no such collection.
+        ImageError: the collection is empty, or an array of another shape. Single images that cannot be read raise
+            nothing.
         OptionError: the folder holds a scan already (and `resume` was not asked for), or one of another network, plan
             or collection (the message says what differs), or another scan writes to it; or a network that cannot
             be sent was given with workers.
@@ -115,12 +117,15 @@ def scan_all(
     chosen = (layers,) if isinstance(layers, str) else tuple(layers)
     sides = (size, size) if isinstance(size, int) else size
     plan = Plan(chosen, tuple(neurons), tuple(maps), keep, shard, sides, batch_size)
-    ledger = Ledger(Path(folder))
+    manifest = _manifest(loader.model, plan.settled(loader.model), found)
+    ledger = Ledger(Path(folder).absolute())  # workers may stand elsewhere
     with ledger.held():
-        manifest = _manifest(loader.model, plan.settled(loader.model), found)
         done = ledger.begin(manifest, resume)
-        work = Work(loader, plan, str(folder), manifest["network"])
+        work = Work(loader, plan, str(ledger.folder), manifest["network"])
         _follow(where.run(work, found.blocks(shard, done)), len(done) * shard, found.count, progress)
+        if not ledger.shards():
+            raise ImageError(EMPTY)
+        ledger.finish()
     return Scan.open(folder, images=images, labels=labels)
 
 

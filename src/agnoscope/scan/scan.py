@@ -17,7 +17,7 @@ from agnoscope.errors import FileError, LayerError, OptionError, nearest
 from agnoscope.images import ImageLike, InputSpec, load_one
 from agnoscope.model import Model
 from agnoscope.runs import fingerprint
-from agnoscope.scan.collection import Labels, Listed, collection
+from agnoscope.scan.collection import Labels, Listed, as_label, collection, folder_of
 from agnoscope.scan.ledger import Ledger
 from agnoscope.scan.shard import FORMAT, KIND, Peaks
 
@@ -69,7 +69,8 @@ class Scan:
         Args:
             folder: where it lies.
             images: the collection, where it has moved or was not a folder or file.
-            labels: one for each image of the collection, where the scan has none.
+            labels: one for each image of the collection, or "folders" for the names of the photos' folders, where the
+                scan has none.
 
         Raises:
             FileError: there is no scan in the folder, nothing in it yet, or it is damaged.
@@ -78,7 +79,7 @@ class Scan:
         ledger = Ledger(Path(folder))
         manifest, ids, names, told, failures = ledger.manifest(), [], [], [], []
         for path in ledger.shards():
-            header, arrays = read_archive(path, KIND, FORMAT, only=("ids",))
+            header, arrays = _read(path, "ids")
             ids.append(arrays["ids"])
             names += header["names"]
             told += header["labels"]
@@ -86,11 +87,14 @@ class Scan:
         if not ids:
             raise FileError(f"The scan in {str(folder)!r} has not done any image yet.")
         numbers = np.concatenate(ids)
-        if isinstance(labels, Sequence) and not isinstance(labels, str):
-            count = manifest["images"].get("count")
-            if len(labels) != count and count is not None:
+        if isinstance(labels, str):
+            told = [folder_of(name) for name in names]
+        elif labels is not None:
+            least = int(numbers.max(initial=-1)) + 1
+            if len(labels) != manifest["images"].get("count", max(len(labels), least)):
+                count = manifest["images"].get("count", least)
                 raise OptionError(f"There are {len(labels)} labels for {count} images: give one for each.")
-            told = [str(labels[number]) for number in numbers]
+            told = [as_label(labels[number]) for number in numbers.tolist()]
         return cls(ledger.folder, manifest, numbers, names, told if any(told) else None, failures, images)
 
     def __len__(self) -> int:
@@ -109,8 +113,8 @@ class Scan:
 
     @property
     def finished(self) -> bool:
-        """Whether all images are done; unknown, and so true, where the collection did not tell how many there are."""
-        return len(self) + len(self.failures) == self.manifest["images"].get("count", len(self) + len(self.failures))
+        """Whether all images of the collection are done or left out."""
+        return Ledger(self.folder).finished
 
     def check(self, model: Model) -> None:
         """Make sure that a network is the one that was scanned.
@@ -206,8 +210,17 @@ class Scan:
 
         Raises:
             FileError: the collection was read once, and was not given to `Scan.open`; or it has gone.
+            ImageError: it has changed, and this image cannot be read any more.
         """
-        return self._listed[int(self.ids[row])].read()
+        about = self.manifest["images"]
+        source = about.get("path") if self._images is None else self._images
+        if about["kind"] != "folder" or not isinstance(source, str | Path):
+            return self._listed[int(self.ids[row])].read()
+        if not Path(source).is_dir():
+            raise FileError(
+                f"There is no folder {str(source)!r} any more: where it has moved, say Scan.open(run, images=...)."
+            )
+        return Path(source, self.names[row])  # by its name, as other photos may have come or gone
 
     def picture(self, row: int, side: int | None = None) -> NDArray[np.uint8]:
         """An image as a picture, shape (height, width, 3), at its own proportions.
@@ -270,8 +283,8 @@ class Scan:
                 f"The images of the scan in {str(self.folder)!r} came from a {about['kind']}, which cannot be read "
                 "again: give them to Scan.open(folder, images=...)."
             )
-        if len(found) != about["count"]:
-            raise FileError(f"The collection has {len(found)} images by now, and {about['count']} were scanned.")
+        if any(found.about.get(key) != about.get(key) for key in ("count", "digest")):
+            raise FileError(f"These are not the {about['count']} images of which {str(self.folder)!r} is a scan.")
         return found
 
     def _place(self, layer: str | None) -> int:
@@ -287,7 +300,7 @@ class Scan:
 
     def _shards(self, *names: str) -> Iterator[dict[str, NDArray[Any]]]:
         for path in Ledger(self.folder).shards():
-            yield read_archive(path, KIND, FORMAT, only=names)[1]
+            yield _read(path, *names)[1]
 
     def _top(self, unit: str, k: int, width: NDArray[Any]) -> Top:
         keep = self.manifest["plan"]["keep"]
@@ -301,3 +314,10 @@ class Scan:
         rows = np.where(found.owners < 0, -1, np.searchsorted(self.ids, found.owners))
         y, x = np.divmod(found.places, width)
         return Top(found.values, rows, y.astype(np.int32), x.astype(np.int32))
+
+
+def _read(path: Path, *names: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    try:
+        return read_archive(path, KIND, FORMAT, only=names)
+    except FileError as error:
+        raise FileError(f"{error} Resume the scan, which makes damaged shards again.") from error

@@ -14,8 +14,8 @@ The header, in JSON, has the images' names and labels, and those that could not 
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from agnoscope.archive import read_archive, write_archive
 from agnoscope.batches import within_memory
 from agnoscope.errors import ImageError
-from agnoscope.images import load_one
+from agnoscope.images import InputSpec, brought_into, load_array
 from agnoscope.model import Layer, Model
 from agnoscope.patches import Array
-from agnoscope.scan.collection import Item
+from agnoscope.scan.collection import Item, Row
 from agnoscope.scan.plan import Settled
 from agnoscope.tokens import as_map
 
@@ -38,6 +38,8 @@ ANSWERS: Final = 5
 """How many of the network's answers are kept of each image."""
 READERS: Final = 4
 """Threads that read and resize photos while the network computes."""
+LARGEST: Final = float(np.finfo(np.float16).max)
+"""In half precision; what lies beyond becomes this."""
 
 
 @final
@@ -119,7 +121,7 @@ def scan_shard(model: Model, plan: Settled, items: Sequence[Item]) -> Shard:
     Args:
         model: the network.
         plan: settled for it.
-        items: the images; those that cannot be read are left out and noted.
+        items: the images, at least one; those that cannot be read are left out and noted.
 
     Raises:
         OutOfMemoryError: not even one image at a time fits.
@@ -127,83 +129,99 @@ def scan_shard(model: Model, plan: Settled, items: Sequence[Item]) -> Shard:
     parts, _ = within_memory(
         model, ("scan", plan.size), plan.batch_size, lambda size: _passes(model, plan, items, size)
     )
-    done = [item for part in parts for item in part.items]
-    failures = tuple(failure for part in parts for failure in part.failures)
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    reasons = [reason for part in parts for reason in part["reasons"].tolist()]
+    done = [item for item, reason in zip(items, reasons, strict=True) if not reason]
     ids = np.array([item.number for item in done], dtype=np.int64)
-    found = {name: np.concatenate([part.found[name] for part in parts]) for name in parts[0].found}
-    kept = {"ids": ids} | {n: a for n, a in found.items() if not n.startswith(("peak ", "place "))}
-    for unit in [n.removeprefix("peak ") for n in found if n.startswith("peak ")]:
+    kept = {"ids": ids} | {n: found[n] for n in found if n.startswith(("mean ", "map "))}
+    if plan.neurons:
+        places = [place for _, _, place in plan.neurons]
+        found["place n"] = np.broadcast_to(np.array(places), found["peak n"].shape)
+    for unit in (*map(str, range(len(plan.layers))), *(["n"] if plan.neurons else [])):
         peaks = Peaks.of(found[f"peak {unit}"], ids, found[f"place {unit}"], plan.keep)
         kept |= {f"values {unit}": peaks.values, f"owners {unit}": peaks.owners, f"places {unit}": peaks.places}
-    return Shard(kept, tuple(i.name for i in done), tuple(i.label for i in done), failures)
+    kept |= {"classes": found["classes"], "scores": found["scores"]}
+    failures = tuple((item.name, reason) for item, reason in zip(items, reasons, strict=True) if reason)
+    return Shard(kept, tuple(item.name for item in done), tuple(item.label for item in done), failures)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What one batch gave, of the images that could be read and whose numbers are finite."""
-
-    items: list[Item]
-    found: dict[str, NDArray[Any]]
-    failures: list[tuple[str, str]]
-
-
-def _passes(model: Model, plan: Settled, items: Sequence[Item], batch_size: int) -> list[_Part]:
+def _passes(model: Model, plan: Settled, items: Sequence[Item], size: int) -> list[dict[str, NDArray[Any]]]:
+    """What the batches gave, each of one length; the next one is read while one is computed."""
     program = model.compile(_keep_program, (plan.layers, plan.neurons, plan.maps))
-    return [_pass(program, *batch) for batch in _batches(model, plan, items, batch_size)]
+    spec = replace(model.spec, size=plan.size)
+    batches = [items[start : start + size] for start in range(0, len(items), size)]
+    return [
+        _pass(program, batch, images, reasons)
+        for batch, (images, reasons) in zip(batches, _read_ahead(batches, spec, model.dtype, size), strict=True)
+    ]
 
 
-def _batches(
-    model: Model, plan: Settled, items: Sequence[Item], size: int
-) -> Iterator[tuple[list[Item], NDArray[Any], list[tuple[str, str]]]]:
-    """Batches of one length, the last image repeated; the next one is read while this one is computed."""
-    starts = range(0, len(items), size)
+def _read_ahead(
+    batches: list[Sequence[Item]], spec: InputSpec, dtype: str, length: int
+) -> Iterator[tuple[NDArray[Any], list[str]]]:
+    """The arrays of batches, places without an image black, and for each image why it has none, or ""."""
+    # Pixels are read at once, photos by as many threads as there are.
+    share = length if isinstance(batches[0][0].image, Row | np.ndarray) else -(-length // READERS)
     with ThreadPoolExecutor(READERS) as pool:
 
-        def ask(start: int) -> list[Future[NDArray[Any] | str]]:
-            return [pool.submit(_read, item, model, plan.size) for item in items[start : start + size]]
+        def asked(batch: Sequence[Item]) -> tuple[NDArray[Any], Iterator[list[str]]]:
+            images = np.zeros((length, *spec.size_or(None), spec.depth), dtype=dtype)
+            starts = range(0, len(batch), share)
+            shares = ([batch[i : i + share] for i in starts], [images[i : i + share] for i in starts])
+            return images, pool.map(lambda items, places: _read(items, spec, places), *shares)
 
-        asked = ask(0)
-        for start in starts:
-            read, asked = [each.result() for each in asked], ask(start + size)
-            batch = items[start : start + size]
-            good = [item for item, one in zip(batch, read, strict=True) if not isinstance(one, str)]
-            arrays = [one for one in read if not isinstance(one, str)]
-            blank = np.zeros((*plan.size, model.spec.depth), dtype=model.dtype)
-            filled = np.stack(arrays + [arrays[-1] if arrays else blank] * (size - len(arrays)))
-            yield good, filled, [(i.name, one) for i, one in zip(batch, read, strict=True) if isinstance(one, str)]
+        ahead = asked(batches[0])
+        for following in (*batches[1:], ()):
+            images, answers = ahead
+            reasons = [reason for answer in answers for reason in answer]
+            ahead = asked(following)
+            yield images, reasons
 
 
-def _read(item: Item, model: Model, size: tuple[int, int]) -> NDArray[Any] | str:
-    """An image for the network, or why there is none."""
+def _read(items: Sequence[Item], spec: InputSpec, places: NDArray[Any]) -> list[str]:
+    """Put images into their places; for each one the reason why it cannot be read, or ""."""
+    contents = [_content(item) for item in items]
+    if all(isinstance(one, np.ndarray) and one.dtype == np.uint8 and one.shape == places.shape[1:] for one in contents):
+        brought_into(spec, np.stack(contents), places[: len(items)])
+        return [""] * len(items)
+    reasons = []
+    for item, content, place in zip(items, contents, places, strict=False):
+        try:
+            if isinstance(content, ImageError):
+                raise content
+            array = load_array(content, spec, places.dtype.name, item.name)
+            place[...] = array
+            reasons.append("")
+        except ImageError as error:
+            reasons.append(str(error))
+    return reasons
+
+
+def _content(item: Item) -> Any:
     try:
-        array, _ = load_one(item.read(), model.spec, model.dtype, item.name)
-        if array.shape[:2] != size:
-            return f"{item.name} has height and width {array.shape[:2]}; this scan is of images of {size}."
+        return item.read()
     except ImageError as error:
-        return str(error)
-    return array
+        return error
 
 
-def _pass(program: Any, items: list[Item], images: NDArray[Any], failures: list[tuple[str, str]]) -> _Part:
+def _pass(program: Any, items: Sequence[Item], images: NDArray[Any], reasons: list[str]) -> dict[str, NDArray[Any]]:
+    """What one batch gave, of the images that could be read and whose numbers are finite; and why others failed."""
     found = {name: array[: len(items)] for name, array in program(images).items()}
     scores = found.pop("scores").reshape(len(items), -1)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :ANSWERS]
-    found["classes"] = best.astype(np.int32)
-    found["scores"] = np.take_along_axis(scores, best, axis=1).astype(np.float32)
-    sound = np.isfinite(scores).all(axis=1)
+    found |= {"classes": best.astype(np.int32), "scores": np.take_along_axis(scores, best, axis=1).astype(np.float32)}
+    finite = np.isfinite(scores).all(axis=1)
     for name, array in found.items():
         if name.startswith(("mean ", "peak ")):
-            sound &= np.isfinite(array).all(axis=1)
+            finite &= np.isfinite(array).all(axis=1)
         elif name.startswith("map "):
-            found[name] = array.astype(np.float16)
-    failures += [
-        (item.name, f"The network gives NaN or infinity for {item.name}.")
-        for item, fine in zip(items, sound, strict=True)
-        if not fine
+            found[name] = np.clip(array, -LARGEST, LARGEST).astype(np.float16)
+    told = [
+        reason or ("" if fine else f"The network gives NaN or infinity for {item.name}.")
+        for item, reason, fine in zip(items, reasons, finite, strict=True)
     ]
-    return _Part(
-        [i for i, fine in zip(items, sound, strict=True) if fine], {n: a[sound] for n, a in found.items()}, failures
-    )
+    good = np.array([not reason for reason in told])
+    return {name: array[good] for name, array in found.items()} | {"reasons": np.array(told)}
 
 
 def _keep_program(model: Model, static: Any, images: Array) -> dict[str, Array]:
@@ -215,18 +233,18 @@ def _keep_program(model: Model, static: Any, images: Array) -> dict[str, Array]:
     found = {"scores": values["scores"]}
     for i, layer in enumerate(layers):
         flat = _flat(xp, values[layer.name], layer)
+        largest = xp.max(flat, axis=1, keepdims=True)
+        # The first of the largest; `argmax` says the same, and is several times slower where XLA compiles it.
+        numbers = xp.arange(flat.shape[1], dtype=xp.int32)[None, :, None]
         found[f"mean {i}"] = xp.mean(flat, axis=1)
-        found[f"peak {i}"] = xp.max(flat, axis=1)
-        found[f"place {i}"] = xp.argmax(flat, axis=1)
+        found[f"peak {i}"] = largest[:, 0, :]
+        found[f"place {i}"] = xp.min(xp.where(flat == largest, numbers, flat.shape[1] - 1), axis=1)
     if neurons:
         units = [
-            xp.reshape(v, (v.shape[0], -1, v.shape[-1]))[:, place, channel]
-            for v, channel, place in ((values[layer.name], channel, place) for layer, channel, place in neurons)
+            xp.reshape(values[layer.name], (images.shape[0], -1, layer.shape[-1]))[:, place, channel]
+            for layer, channel, place in neurons
         ]
         found["peak n"] = xp.stack(units, axis=1)
-        found["place n"] = xp.zeros_like(found["peak n"]) + xp.asarray(
-            [place for _, _, place in neurons], dtype=found["peak n"].dtype
-        )
     for i, layer in enumerate(maps):
         found[f"map {i}"] = as_map(xp, values[layer.name], layer)
     return found

@@ -1,0 +1,1 @@
+"""Commands over a whole collection of images: a scan, and what it shows."""
