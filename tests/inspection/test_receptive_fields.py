@@ -151,3 +151,10 @@ def test_nan_is_an_error_that_names_the_layer() -> None:
     broken.kernel[0, 0, 0, 0] = np.nan
     with pytest.raises(ag.NonFiniteError, match="NaN or infinity in 'second'"):
         receptive_fields(chain(first=conv(3, 3, 4), second=broken), (8, 8))
+
+
+def test_a_single_channel_at_its_cap_still_lets_changes_pass() -> None:
+    sure = Conv(np.full((3, 3, 3, 1), 0.1, np.float32), np.full(1, 20, np.float32), padding=1)
+    found = receptive_fields(ag.wrap(Network({"conv": sure, "relu": Relu(6.0), "after": conv(3, 1, 2)}), input_size=12))
+    steps = [Step(3, 1, 1, 1, 1), Step(3)]
+    check(found["after"], spans(12, steps), spans(12, steps))

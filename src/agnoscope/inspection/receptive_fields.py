@@ -208,14 +208,18 @@ def _probed(
 ) -> dict[str, list[Seen]]:
     """Which rows and which columns of each layer's map the probes reach."""
     every = list(model.layers(size).values())
-    until = 1 + max(every.index(layer) for layer in wanted)
-    program = model.compile(_probe_program, (tuple(every[:until]), frozenset(layer.name for layer in wanted), local))
+    run = tuple(every[: 1 + max(every.index(layer) for layer in wanted)])
+    # Signs take turns over the channels; a single channel needs both, or else a cap may swallow every change.
+    signs = (1, -1) if any(layer.shape[-1:] == (1,) and layer.spatial for layer in run) else (1,)
+    names = frozenset(layer.name for layer in wanted)
+    programs = [model.compile(_probe_program, (run, names, local, sign)) for sign in signs]
 
     def reached(batch: int) -> list[dict[str, NDArray[Any]]]:
         parts = []
         progress(0, len(probes))
         for rows, kept in chunks(len(probes), batch):
-            found = program(_images(model, size, [probes[row] for row in rows]))
+            images = _images(model, size, [probes[row] for row in rows])
+            found = _either([program(images) for program in programs])
             unsound = [layer.name for layer in wanted if not found.get(f"finite {layer.name}", True)]
             if unsound:
                 raise NonFiniteError(f"The network gives NaN or infinity in {unsound[0]!r} for an image of noise.")
@@ -234,6 +238,14 @@ def _probed(
     }
 
 
+def _either(found: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """What differs under changes of any sign, and is finite under all."""
+    first, *others = found
+    for other in others:
+        first = {n: first[n] & v if n.startswith("finite ") else first[n] | v for n, v in other.items()}
+    return first
+
+
 def _images(model: Model, size: tuple[int, int], probes: Sequence[Probe]) -> NDArray[Any]:
     """Plain noise and the probes; noise from the middle of the range, so that a changed pixel lies beyond all of it."""
     low, high = (b if np.isfinite(b) else d for b, d in zip(model.spec.bounds, (0.0, 1.0), strict=True))
@@ -246,10 +258,10 @@ def _images(model: Model, size: tuple[int, int], probes: Sequence[Probe]) -> NDA
 
 
 def _probe_program(
-    model: Model, static: tuple[tuple[Layer, ...], frozenset[str], bool], images: Array
+    model: Model, static: tuple[tuple[Layer, ...], frozenset[str], bool, int], images: Array
 ) -> dict[str, Array]:
     """Which rows and columns of each wanted layer's map differ from those of the first image."""
-    layers, wanted, local = static
+    layers, wanted, local, sign = static
     xp, count, seen = model.xp, images.shape[0], {}
     rounding = NOISE * float(np.finfo(model.dtype).eps)
 
@@ -269,7 +281,7 @@ def _probe_program(
                 seen[f"rows {layer.name}"] = xp.any(marks, axis=(2, 3))
                 seen[f"columns {layer.name}"] = xp.any(marks, axis=(1, 3))
                 seen[f"finite {layer.name}"] = xp.isfinite(xp.sum(xp.abs(mixed)))
-            bump = xp.where(largest > 0, largest, xp.ones_like(largest)) * _bump(xp, plain)
+            bump = xp.where(largest > 0, largest, xp.ones_like(largest)) * sign * _bump(xp, plain)
             return xp.where(differs, plain + bump, plain)
 
         return look

@@ -68,7 +68,7 @@ class Here(Engine):
     local = True
 
     def run(self, work: Callable[[Job], Answer], jobs: Iterable[Job]) -> Iterator[Answer]:
-        return map(work, jobs)
+        yield from map(work, jobs)
 
 
 @final

@@ -69,7 +69,7 @@ class Peaks:
         """
         ordered = owners.ndim == 1
         order = np.argsort(-values, axis=0, kind="stable") if ordered else np.lexsort((owners, -values), axis=0)
-        order, owners = order[:keep], np.broadcast_to(owners.reshape(len(owners), -1), values.shape)
+        order, owners = order[:keep], np.broadcast_to(owners[:, None] if ordered else owners, values.shape)
         chosen = [np.take_along_axis(table, order, axis=0).T for table in (values, owners, places)]
         short = keep - len(order)
         fillings = (-np.inf, -1, 0)
