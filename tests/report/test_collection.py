@@ -8,8 +8,7 @@ from PIL import Image
 
 import agnoscope as ag
 from agnoscope.errors import OptionError
-from agnoscope.inspection.receptive_fields import Box
-from agnoscope.report.collection import NEIGHBOURS, SIDE, Beside, Surroundings, cut
+from agnoscope.report.collection import NEIGHBOURS, SIDE, Beside, Surroundings
 from agnoscope.report.making import make_report
 from agnoscope.scan.run import scan_all
 from agnoscope.scan.scan import Scan
@@ -67,14 +66,6 @@ def test_channels_that_stand_out_come_with_the_patches_that_excite_them_most(sca
         assert [(other.name, other.value) for other in one.others] == others
         if 5 in rows:
             assert one.value == pytest.approx(float(values[rows == 5][0]), rel=1e-5)
-
-
-def test_a_patch_is_the_part_of_the_photo_that_the_box_means() -> None:
-    photo = np.zeros((40, 60, 3), np.uint8)
-    photo[10:20, 30:60] = 255
-    assert (cut(photo, Box(1, 2, 2, 4), (4, 4)) == 255).all()
-    assert cut(photo, Box(1, 2, 2, 4), (4, 4)).shape == (32, 96, 3)
-    assert not cut(photo, Box(2, 0, 4, 4), (4, 4)).any()
 
 
 def test_another_network_is_refused_before_any_work(scan: Scan) -> None:

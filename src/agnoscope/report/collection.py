@@ -15,6 +15,7 @@ from agnoscope.model import Layer, Model
 from agnoscope.patches import Array
 from agnoscope.render.blend import fitted
 from agnoscope.scan.scan import Scan
+from agnoscope.scan.views.places import cut, enlarged
 from agnoscope.tokens import as_map
 
 SIDE: Final = 96
@@ -168,7 +169,7 @@ class Beside:
                 for row, value, i, j in places
                 if row not in (-1, itself)
             ]
-            patch = cut(photo, seen.box(int(y), int(x)), self.scan.size)
+            patch = _patch(photo, seen.box(int(y), int(x)), self.scan.size)
             yield Excited(channel, float(above[channel]), float(one.max()), patch, tuple(others[:PATCHES]))
 
     def _relative(self, row: int, value: float, box: Box | None) -> Relative:
@@ -177,25 +178,13 @@ class Beside:
             picture = self.scan.picture(row)
         except (ImageError, OSError):  # it has gone since
             return Relative(self.scan.names[row], label, value, None)
-        shown = fitted(picture, SIDE) if box is None else cut(picture, box, self.scan.size)
+        shown = fitted(picture, SIDE) if box is None else _patch(picture, box, self.scan.size)
         return Relative(self.scan.names[row], label, value, shown)
 
 
-def cut(photo: NDArray[np.uint8], box: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A part of a photo, given in pixels of the image that the network saw.
-
-    Args:
-        photo: uint8, shape (height, width, 3).
-        box: of the network's image.
-        size: height and width of the network's image, to which the photo was stretched.
-
-    Returns:
-        uint8, its longer side 96 pixels.
-    """
-    down, across = photo.shape[0] / size[0], photo.shape[1] / size[1]
-    top, left = int(box.top * down), int(box.left * across)
-    bottom, right = max(top + 1, round(box.bottom * down)), max(left + 1, round(box.right * across))
-    return fitted(photo[top:bottom, left:right], SIDE)
+def _patch(photo: NDArray[np.uint8], box: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A part of a photo, given in pixels of the image that the network saw; its longer side 96 pixels."""
+    return fitted(cut(photo, enlarged(box, size, (photo.shape[0], photo.shape[1]))), SIDE)
 
 
 def _thumbnails(scan: Scan) -> Iterator[NDArray[np.uint8]]:
