@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import agnoscope as ag
+from agnoscope.backends.reference import Conv, Dense, GlobalAverage, Network, Relu
 from agnoscope.errors import OptionError
 from agnoscope.report.collection import NEIGHBOURS, SIDE, Beside, Surroundings
 from agnoscope.report.making import make_report
@@ -105,3 +106,12 @@ def test_photos_that_have_gone_leave_their_names(tmp_path: Path) -> None:
         "3.png": False,
     }
     assert "cannot be read any more" in report.html()
+
+
+def test_what_does_not_excite_a_channel_is_no_example_of_it(tmp_path: Path) -> None:
+    redness = Conv(np.array([1, -1, -1], np.float32).reshape(1, 1, 3, 1), np.zeros(1, np.float32))
+    layers = {"conv": redness, "relu": Relu(), "pool": GlobalAverage(), "dense": Dense(np.ones((1, 2)), np.zeros(2))}
+    model = ag.wrap(Network(layers), input_size=8)
+    shades = [np.full((8, 8, 3), colour, np.uint8) for colour in ((255, 0, 0), (200, 0, 0), (0, 255, 0), (0, 0, 255))]
+    found = Beside.of(model, ag.scan_all(model, shades, tmp_path / "run", layers="relu")).surroundings(shades[0])
+    assert [[other.name for other in channel.others] for channel in found.channels] == [["image 1"]]

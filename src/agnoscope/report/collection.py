@@ -167,7 +167,7 @@ class Beside:
             others = [
                 self._relative(int(row), float(value), seen.box(int(i), int(j)))
                 for row, value, i, j in places
-                if row not in (-1, itself)
+                if row not in (-1, itself) and value > 0  # what does not excite it is no example
             ]
             patch = _patch(photo, seen.box(int(y), int(x)), self.scan.size)
             yield Excited(channel, float(above[channel]), float(one.max()), patch, tuple(others[:PATCHES]))
