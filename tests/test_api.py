@@ -93,7 +93,7 @@ def test_unknown_methods_and_options_are_refused(method: str, options: dict[str,
 
 def test_every_refusal_is_an_agnoscope_error_and_one_that_python_knows() -> None:
     errors = [getattr(ag, name) for name in ag.__all__ if name.endswith("Error") and name != "AgnoscopeError"]
-    assert len(errors) == 11
+    assert len(errors) == 12
     for error in errors:
         assert issubclass(error, ag.AgnoscopeError)
         assert len(error.__mro__) > len(ag.AgnoscopeError.__mro__) + 1

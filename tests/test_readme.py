@@ -81,4 +81,4 @@ def test_every_file_that_the_documents_name_is_there() -> None:
         for name in re.findall(
             r"[(`]((?:docs|tests|src|benchmarks)/[\w./]+)[)`]", document.read_text(encoding="utf-8")
         ):
-            assert (README.parent / name).exists(), name
+            assert (README.parent / name).exists() or name == "docs/_build", name  # which `make docs` makes
