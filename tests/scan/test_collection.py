@@ -118,8 +118,19 @@ def test_an_array_file_is_read_one_image_at_a_time(tmp_path: Path) -> None:
     np.save(tmp_path / "pixels.npy", PIXELS)
     found = collection(tmp_path / "pixels.npy")
     np.testing.assert_array_equal(pixels(found), PIXELS)
+    np.save(tmp_path / "columns.npy", np.asfortranarray(PIXELS))
+    np.testing.assert_array_equal(pixels(collection(tmp_path / "columns.npy")), PIXELS)
     np.save(tmp_path / "pixels.npy", 255 - PIXELS)  # another file of the same name is read as what it is
     np.testing.assert_array_equal(pixels(collection(str(tmp_path / "pixels.npy"))), 255 - PIXELS)
+
+
+def test_an_array_file_that_becomes_shorter_loses_images_and_nothing_else(tmp_path: Path) -> None:
+    np.save(tmp_path / "pixels.npy", PIXELS)
+    found = items(collection(tmp_path / "pixels.npy"))
+    (tmp_path / "pixels.npy").write_bytes((tmp_path / "pixels.npy").read_bytes()[:-20])
+    np.testing.assert_array_equal(found[5].read(), PIXELS[5])
+    with pytest.raises(ImageError, match=r"Image 6 of .* shorter"):
+        found[6].read()
 
 
 def test_blocks_that_are_not_wanted_are_passed_over() -> None:

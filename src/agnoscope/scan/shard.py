@@ -28,7 +28,7 @@ from agnoscope.errors import ImageError
 from agnoscope.images import InputSpec, brought_into, load_array
 from agnoscope.model import Layer, Model
 from agnoscope.patches import Array
-from agnoscope.scan.collection import Item, Row
+from agnoscope.scan.collection import Item, Row, block_of
 from agnoscope.scan.plan import Settled
 from agnoscope.tokens import as_map
 
@@ -146,22 +146,35 @@ def scan_shard(model: Model, plan: Settled, items: Sequence[Item]) -> Shard:
 
 
 def _passes(model: Model, plan: Settled, items: Sequence[Item], size: int) -> list[dict[str, NDArray[Any]]]:
-    """What the batches gave, each of one length; the next one is read while one is computed."""
+    """What the batches gave, each of one length."""
     program = model.compile(_keep_program, (plan.layers, plan.neurons, plan.maps))
     spec = replace(model.spec, size=plan.size)
     batches = [items[start : start + size] for start in range(0, len(items), size)]
+    # Pixels are read in less time than it takes to have a thread do it.
+    read = _read_in_turn if isinstance(items[0].image, Row | np.ndarray) else _read_ahead
     return [
         _pass(program, batch, images, reasons)
-        for batch, (images, reasons) in zip(batches, _read_ahead(batches, spec, model.dtype, size), strict=True)
+        for batch, (images, reasons) in zip(batches, read(batches, spec, model.dtype, size), strict=True)
     ]
+
+
+def _read_in_turn(
+    batches: list[Sequence[Item]], spec: InputSpec, dtype: str, length: int
+) -> Iterator[tuple[NDArray[Any], list[str]]]:
+    """The arrays of batches, all in one memory, and for each image why it has none, or "".
+
+    What stands in places without an image does not matter.
+    """
+    images = np.zeros((length, *spec.size_or(None), spec.depth), dtype=dtype)
+    for batch in batches:
+        yield images, _read(batch, spec, images)
 
 
 def _read_ahead(
     batches: list[Sequence[Item]], spec: InputSpec, dtype: str, length: int
 ) -> Iterator[tuple[NDArray[Any], list[str]]]:
-    """The arrays of batches, places without an image black, and for each image why it has none, or ""."""
-    # Pixels are read at once, photos by as many threads as there are.
-    share = length if isinstance(batches[0][0].image, Row | np.ndarray) else -(-length // READERS)
+    """Likewise, by threads, which read the next batch while one is computed."""
+    share = -(-length // READERS)
     with ThreadPoolExecutor(READERS) as pool:
 
         def asked(batch: Sequence[Item]) -> tuple[NDArray[Any], Iterator[list[str]]]:
@@ -180,28 +193,18 @@ def _read_ahead(
 
 def _read(items: Sequence[Item], spec: InputSpec, places: NDArray[Any]) -> list[str]:
     """Put images into their places; for each one the reason why it cannot be read, or ""."""
-    contents = [_content(item) for item in items]
-    if all(isinstance(one, np.ndarray) and one.dtype == np.uint8 and one.shape == places.shape[1:] for one in contents):
-        brought_into(spec, np.stack(contents), places[: len(items)])
+    block = block_of(items)
+    if block is not None and block.dtype == np.uint8 and block.shape[1:] == places.shape[1:]:
+        brought_into(spec, block, places[: len(items)])
         return [""] * len(items)
     reasons = []
-    for item, content, place in zip(items, contents, places, strict=False):
+    for item, place in zip(items, places, strict=False):
         try:
-            if isinstance(content, ImageError):
-                raise content
-            array = load_array(content, spec, places.dtype.name, item.name)
-            place[...] = array
+            place[...] = load_array(item.read(), spec, places.dtype.name, item.name)
             reasons.append("")
         except ImageError as error:
             reasons.append(str(error))
     return reasons
-
-
-def _content(item: Item) -> Any:
-    try:
-        return item.read()
-    except ImageError as error:
-        return error
 
 
 def _pass(program: Any, items: Sequence[Item], images: NDArray[Any], reasons: list[str]) -> dict[str, NDArray[Any]]:
