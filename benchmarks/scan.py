@@ -3,7 +3,7 @@
     python -m benchmarks.scan cost [torch|jax|tensorflow] [--threads 1] [--rounds 5] [--images 20000]
     python -m benchmarks.scan memory [torch|jax|tensorflow]
     python -m benchmarks.scan workers [torch|jax|tensorflow]
-    python -m benchmarks.scan photos [torch|jax|tensorflow] --folder FOLDER
+    python -m benchmarks.scan photos [torch|jax|tensorflow] --folder FOLDER [--network resnet50]
     python -m benchmarks.scan estimate --images 1300000 --ms 25 --channels 1280 [--processes 8] [--maps 7x7]
 
 Synthetic images are 64 × 64 pixels, uint8, in a `.npy` file; the network is the demo's. A scan is all that a user waits
@@ -16,8 +16,8 @@ own.
 
 import argparse
 import json
+import multiprocessing
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cost import FRAMEWORKS
+from benchmarks.cost import FRAMEWORKS, NETWORKS
 
 SIDE, BATCH = 64, 64
 LAYER = "relu5"
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--folder", type=Path, help="of photos")
+    parser.add_argument("--network", choices=NETWORKS, default=NETWORKS[0], help="of `photos`, with random weights")
     parser.add_argument("--ms", type=float, help="of one image in one process, as `photos` finds them")
     parser.add_argument("--channels", type=int, default=1280, help="of the layer that is kept")
     parser.add_argument("--keep", type=int, default=64)
@@ -66,8 +67,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for framework in args.frameworks or FRAMEWORKS:
             for images in (args.images // 10, args.images) if args.kind == "memory" else (args.images,):
+                if args.kind != "photos":
+                    synthetic(Path(folder), images)  # here, so that no measured process has it in its memory
                 words = [args.kind, framework, "--rounds", args.rounds, "--threads", args.threads, "--images", images]
-                words += ["--folder", args.folder or folder, "--here"]
+                words += ["--folder", args.folder or folder, "--network", args.network, "--here"]
                 command = [sys.executable, "-m", "benchmarks.scan", *map(str, words)]
                 done = subprocess.run(command, env=environment(args.threads), stdout=subprocess.PIPE, check=True)
                 rows.append(json.loads(done.stdout.splitlines()[-1]))
@@ -137,47 +140,59 @@ def measure_memory(framework: str, args: Any) -> dict[str, Any]:
 
     network, _, _ = demo(framework)
     pixels = synthetic(args.folder, args.images)
-    scan = scan_all(network, pixels, args.folder / f"run{args.images}", layers=LAYER, batch_size=BATCH)
+    scan = scan_all(network, pixels, args.folder / f"{framework}{args.images}", layers=LAYER, batch_size=BATCH)
     for _ in scan.chunks():
         continue
     scan.top()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"framework": framework, "images": args.images, "peak MiB": round(peak)}
+    return {"framework": framework, "images": args.images, "peak MiB": peak()}
 
 
 def measure_workers(framework: str, args: Any) -> dict[str, Any]:
-    """Two workers beside one, each in one thread; without the time to start them."""
+    """Two workers beside one, each in one thread; without the time to start them.
+
+    Only where two cores are free does the clock tell what two workers are good for. The CPU time of an image, in all
+    processes together, tells elsewhere what they lose to one another: with two free cores the ratio would be twice
+    that of one worker over that of two.
+    """
     from agnoscope import Loader, scan_all
     from agnoscope.scan.engines import Processes
     from benchmarks.scan import demo_network
 
-    pixels, speeds = synthetic(args.folder, args.images), []
+    pixels, speeds, costs = synthetic(args.folder, args.images), [], []
     for workers in (1, 2):
-        marks: list[tuple[float, int]] = []
+        marks: list[tuple[float, float, int]] = []
         scan_all(
             Loader(demo_network, (framework,)),
             pixels,
-            args.folder / f"run{workers}",
+            args.folder / f"{framework}{workers}",
             layers=LAYER,
             batch_size=BATCH,
             engine=Processes(workers, threads=1),
-            progress=lambda done, _, marks=marks: marks.append((time.perf_counter(), done)),
+            progress=lambda done, _, marks=marks: marks.append((time.perf_counter(), cpu_of_all(), done)),
         )
-        # From the first shard to the last but as many as there are workers, since these finish alone.
-        first, last = marks[1], marks[-workers]
-        speeds.append((last[1] - first[1]) / (last[0] - first[0]))
+        # From where all workers have done something to the last shards but as many, since these finish alone.
+        first, last = marks[2 * workers], marks[-workers]
+        speeds.append((last[2] - first[2]) / (last[0] - first[0]))
+        costs.append(1000 * (last[1] - first[1]) / (last[2] - first[2]))
     told = {"framework": framework, "images": args.images, "cores": len(os.sched_getaffinity(0))}
-    told |= {"load before": round(os.getloadavg()[0], 1)}
-    return told | {"images/s": [round(speed) for speed in speeds], "ratio": round(speeds[1] / speeds[0], 2)}
+    told |= {"load before": round(os.getloadavg()[0], 1), "images/s": [round(speed) for speed in speeds]}
+    told |= {"ratio": round(speeds[1] / speeds[0], 2), "cpu ms": [round(cost, 3) for cost in costs]}
+    return told | {"by cpu": round(2 * costs[0] / costs[1], 2)}
+
+
+def cpu_of_all() -> float:
+    """Seconds of CPU that this process and its workers have taken so far."""
+    workers = [Path(f"/proc/{child.pid}/stat").read_text().split() for child in multiprocessing.active_children()]
+    return time.process_time() + sum(int(one[13]) + int(one[14]) for one in workers) / os.sysconf("SC_CLK_TCK")
 
 
 def measure_photos(framework: str, args: Any) -> dict[str, Any]:
-    """MobileNet v2 at 224 pixels over real photos: what an image costs with everything, and the parts alone."""
+    """Networks at 224 pixels over real photos: what an image costs with everything, and the parts alone."""
     import benchmarks.bare
     from agnoscope import scan_all, wrap
     from agnoscope.images import InputSpec, load_array
 
-    bare = getattr(benchmarks.bare, framework)("mobilenet_v2")
+    bare = getattr(benchmarks.bare, framework)(args.network)
     network = wrap(*bare.network, input_size=224)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
@@ -196,10 +211,16 @@ def measure_photos(framework: str, args: Any) -> dict[str, Any]:
         disk = sum(path.stat().st_size for path in run.rglob("*.npz"))
     count = len(names)
     cpu, wall = (round(1000 * statistics.median(one) / count, 1) for one in zip(*scans, strict=True))
-    told = {"framework": framework, "threads": args.threads, "photos": count, "cpu ms": cpu, "wall ms": wall}
+    told = {
+        "framework": framework,
+        "network": args.network,
+        "threads": args.threads,
+        "photos": count,
+        "cpu ms": cpu,
+        "wall ms": wall,
+    }
     told |= {"read cpu ms": round(1000 * read[0] / count, 1), "bare cpu ms": round(1000 * passes[0] / count, 1)}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return told | {"KiB each": round(disk / count / 1024, 1), "peak MiB": round(peak)}
+    return told | {"KiB each": round(disk / count / 1024, 1), "peak MiB": peak()}
 
 
 def estimate(args: Any) -> str:
@@ -265,6 +286,12 @@ def synthetic(folder: Path, count: int) -> Path:
             pixels[start : start + 1000] = rng.integers(0, 256, pixels[start : start + 1000].shape, dtype=np.uint8)
             pixels.flush()
     return path
+
+
+def peak() -> int:
+    """MiB of memory that this process has had at the most; `ru_maxrss` counts the process that started it, too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, float]:

@@ -22,7 +22,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if not {"methods", "which-method.md", "_build"} & set(page.parts)]
 FENCE = re.compile(r"(?:<!-- ([^\n]+) -->\n)?^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FRAMEWORKS = ("torch", "jax", "tensorflow")
-PROGRESS = re.compile(r"[\w-]+: (step )?\d+ of \d+.*")
+PROGRESS = re.compile(r"[\w-]+: (step |\d+ %, )?\d+ of \d+.*")
 """What a pipe gets in the place of a bar."""
 
 

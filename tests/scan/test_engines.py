@@ -178,8 +178,9 @@ def test_what_cannot_be_sent_is_refused(tmp_path: Path) -> None:
 
 def test_workers_leave_ctrl_c_to_the_main_process_which_waits_for_them(tmp_path: Path) -> None:
     assert all(Processes(1).run(ignores_ctrl_c, range(2)))
-    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
     endless = Processes(1).run(functools.partial(slow, folder=str(tmp_path)), iter(range(10**6)))
+    assert next(endless) == 0
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         max(endless)
     assert not multiprocessing.active_children()

@@ -52,7 +52,7 @@ class Row:
             ImageError: the file has gone or has changed.
         """
         try:
-            return _opened(self.path).read(self.number, 1)[0]
+            return _opened(self.path)[self.number]
         except (OSError, ValueError, EOFError) as error:
             raise ImageError(f"Image {self.number} of {self.path!r} cannot be read: {error}.") from error
 
@@ -274,11 +274,11 @@ def _file(path: Path, labels: list[str] | None) -> Listed:
         raise FileError(f"{path.name!r} is no collection: give a folder of photos, or a .npy file of pixels.")
     _opened.cache_clear()  # the file may be another one than it was
     try:
-        array = _opened(str(path.absolute())).array
+        opened = _opened(str(path.absolute()))
     except (OSError, ValueError, EOFError):  # not NumPy's own words, which advise to allow pickles
         raise FileError(f"{str(path)!r} holds no array of pixels, or is damaged.") from None
-    about: dict[str, Any] = {"kind": "file", "path": str(path.absolute())} | _about_array(array, path.name)
-    return Listed(_Rows(about["path"], len(array)), about, None, labels)
+    about: dict[str, Any] = {"kind": "file", "path": str(path.absolute())} | _about_array(opened, path.name)
+    return Listed(_Rows(about["path"], len(opened)), about, None, labels)
 
 
 def _sequence(images: Any, labels: list[str] | None) -> Listed | Streamed:
@@ -295,7 +295,7 @@ def _sequence(images: Any, labels: list[str] | None) -> Listed | Streamed:
 
 def _about_array(array: Any, name: str) -> dict[str, Any]:
     """What tells an array of images, of any framework, from another one."""
-    if array.ndim != 4:
+    if len(array.shape) != 4:
         raise ImageError(f"{name} has shape {tuple(array.shape)}; pixels are (images, height, width, channels).")
     digest = sha256()
     for number in np.linspace(0, len(array) - 1, min(len(array), SAMPLE), dtype=np.intp).tolist():
@@ -317,6 +317,20 @@ class _ArrayFile:
 
     array: Any
     descriptor: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.array.dtype
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, number: int) -> NDArray[Any]:
+        return self.read(number, 1)[0]
 
     def read(self, start: int, count: int) -> NDArray[Any]:
         if not self.array.flags.c_contiguous:  # in Fortran's order an image lies all over the file
@@ -388,6 +402,8 @@ def as_label(label: Any) -> str:
 
 def _pair(element: Any) -> tuple[Any, Any] | None:
     """An image, or a batch, with its label; datasets yield tuples, lists or dictionaries."""
+    if isinstance(element, (Row, np.ndarray)):  # the most frequent ones, told apart in no time
+        return None
     if isinstance(element, Mapping) and "image" in element:
         return element["image"], element.get("label", "")
     if isinstance(element, tuple | list) and len(element) == 2 and not isinstance(element[0], int | float):
