@@ -10,14 +10,11 @@ all the same, of which a scan notes the reason.
 """
 
 import os
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
-from math import prod
 from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
@@ -27,6 +24,7 @@ from numpy.typing import NDArray
 from agnoscope.errors import FileError, ImageError, OptionError
 from agnoscope.images import ImageLike
 from agnoscope.runs import PHOTOS
+from agnoscope.scan.array_files import Row, reopened
 
 Labels: TypeAlias = str | Sequence[Any] | None
 """The labels of a collection: "folders" for the name of each photo's folder, one per image, or none."""
@@ -35,26 +33,6 @@ FOLDERS: Final = "folders"
 EMPTY: Final = "There is no image to scan: the collection is empty."
 SAMPLE: Final = 64
 """How many images of an array tell it from another one."""
-
-
-@final
-@dataclass(frozen=True)
-class Row:
-    """One image of an array file, which is read where it is needed."""
-
-    path: str
-    number: int
-
-    def read(self) -> NDArray[Any]:
-        """The pixels.
-
-        Raises:
-            ImageError: the file has gone or has changed.
-        """
-        try:
-            return _opened(self.path)[self.number]
-        except (OSError, ValueError, EOFError) as error:
-            raise ImageError(f"Image {self.number} of {self.path!r} cannot be read: {error}.") from error
 
 
 @final
@@ -97,17 +75,6 @@ class Item:
             ImageError: it cannot be read.
         """
         return self.image.read() if isinstance(self.image, Row | Unreadable) else self.image
-
-
-def block_of(items: Sequence[Item]) -> NDArray[Any] | None:
-    """The pixels of images that lie one after the other in an array file, read at once; None of any others."""
-    first, last = items[0].image, items[-1].image
-    if not (isinstance(first, Row) and isinstance(last, Row) and last.number - first.number == len(items) - 1):
-        return None
-    try:
-        return _opened(first.path).read(first.number, len(items))
-    except (OSError, ValueError, EOFError):  # of which images that is true shows where they are read alone
-        return None
 
 
 class Collection(ABC):
@@ -272,9 +239,8 @@ def _file(path: Path, labels: list[str] | None) -> Listed:
         raise FileError(f"There is no folder or file {str(path)!r}.")
     if path.suffix.lower() != ".npy":
         raise FileError(f"{path.name!r} is no collection: give a folder of photos, or a .npy file of pixels.")
-    _opened.cache_clear()  # the file may be another one than it was
     try:
-        opened = _opened(str(path.absolute()))
+        opened = reopened(str(path.absolute()))
     except (OSError, ValueError, EOFError):  # not NumPy's own words, which advise to allow pickles
         raise FileError(f"{str(path)!r} holds no array of pixels, or is damaged.") from None
     about: dict[str, Any] = {"kind": "file", "path": str(path.absolute())} | _about_array(opened, path.name)
@@ -309,45 +275,6 @@ def _digest(words: Iterable[str]) -> str:
     for word in words:
         digest.update(word.encode(errors="surrogateescape") + b"\n")
     return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class _ArrayFile:
-    """An open array file. Images are read, not mapped: what was mapped counts as memory as long as it is open."""
-
-    array: Any
-    descriptor: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.array.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self.array.dtype
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __getitem__(self, number: int) -> NDArray[Any]:
-        return self.read(number, 1)[0]
-
-    def read(self, start: int, count: int) -> NDArray[Any]:
-        if not self.array.flags.c_contiguous:  # in Fortran's order an image lies all over the file
-            return np.array(self.array[start : start + count])
-        shape = self.array.shape[1:]
-        size = self.array.itemsize * prod(shape)
-        content = os.pread(self.descriptor, size * count, self.array.offset + start * size)
-        if len(content) < size * count:
-            raise EOFError("the file has become shorter")
-        return np.frombuffer(content, self.array.dtype).reshape(count, *shape)
-
-
-@lru_cache(maxsize=4)
-def _opened(path: str) -> _ArrayFile:
-    found = _ArrayFile(np.load(path, mmap_mode="r", allow_pickle=False), os.open(path, os.O_RDONLY))
-    weakref.finalize(found, os.close, found.descriptor)
-    return found
 
 
 @dataclass(frozen=True)

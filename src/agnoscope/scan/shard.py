@@ -28,7 +28,8 @@ from agnoscope.errors import ImageError
 from agnoscope.images import InputSpec, brought_into, load_array
 from agnoscope.model import Layer, Model
 from agnoscope.patches import Array
-from agnoscope.scan.collection import Item, Row, block_of
+from agnoscope.scan.array_files import Row, block_of
+from agnoscope.scan.collection import Item
 from agnoscope.scan.plan import Settled
 from agnoscope.tokens import as_map
 
@@ -193,7 +194,7 @@ def _read_ahead(
 
 def _read(items: Sequence[Item], spec: InputSpec, places: NDArray[Any]) -> list[str]:
     """Put images into their places; for each one the reason why it cannot be read, or ""."""
-    block = block_of(items)
+    block = block_of([item.image for item in items])
     if block is not None and block.dtype == np.uint8 and block.shape[1:] == places.shape[1:]:
         brought_into(spec, block, places[: len(items)])
         return [""] * len(items)
