@@ -18,7 +18,8 @@ from PIL import Image
 
 from agnoscope import ImageError, OptionError, wrap
 from agnoscope.backends.reference import Network, Relu
-from agnoscope.images import MAX_PIXELS, Batch, InputSpec, decode, load
+from agnoscope.images import Batch, InputSpec, load
+from agnoscope.photos import MAX_PIXELS, decode
 
 PHOTO = np.zeros((4, 6, 3), dtype=np.uint8)
 PHOTO[:2, :2, 0] = PHOTO[:2, 2:4, 1] = PHOTO[:2, 4:, 2] = 255

@@ -11,7 +11,7 @@ from agnoscope import FileError, ImageError, OptionError, wrap
 from agnoscope.backends.reference import Dense, GlobalAverage, Network, Sigmoid, Softmax
 from agnoscope.demo.models import load
 from agnoscope.evaluation.cases import from_folders, probabilities, scenes
-from agnoscope.images import decode_mask
+from agnoscope.photos import decode_mask
 from agnoscope.testing import deep_network
 
 SIZE = (12, 16)

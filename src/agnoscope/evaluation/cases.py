@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from agnoscope.batches import chunks
 from agnoscope.errors import FileError, ImageError
-from agnoscope.images import decode, decode_mask, load
+from agnoscope.images import load
 from agnoscope.metrics.perturbation import imputed
 from agnoscope.model import Model
 from agnoscope.patches import Array
+from agnoscope.photos import decode, decode_mask
 from agnoscope.runs import photos_in
 from agnoscope.targets import classes as class_scores
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.errors import ImageError, OptionError
-from agnoscope.images import decode_mask
+from agnoscope.photos import decode_mask
 from agnoscope.runs import photos_in
 from agnoscope.scan.scan import Scan
 
