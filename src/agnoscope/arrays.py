@@ -104,26 +104,60 @@ def affine_samples(xp: Any, images: Any, maps: Any, size: tuple[int, int], beyon
     Returns:
         Shape (images · views, *size, channels), the views of an image side by side.
     """
-    count, height, width, depth = images.shape
-    views = maps.shape[0]
-    rows = xp.arange(size[0], dtype=maps.dtype)[None, :, None]
-    columns = xp.arange(size[1], dtype=maps.dtype)[None, None, :]
+    index, weight = affine_taps(xp, maps, images.shape[1:3], size)
+    return weighted_samples(xp, images - beyond, index, weight, size) + beyond
+
+
+def affine_taps(xp: Any, maps: Any, size: tuple[int, int], seen: tuple[int, int]) -> tuple[Any, Any]:
+    """The four pixels between which each sample of an affine map lies.
+
+    Args:
+        xp: the array namespace of `maps`.
+        maps: as those of `affine_samples`.
+        size: height and width of the images.
+        seen: rows and columns of samples.
+
+    Returns:
+        Numbers of pixels in the image, row by row, int32, and their weights, 0 for those that are not there; both of
+        shape (views, 4, samples).
+    """
+    rows = xp.arange(seen[0], dtype=maps.dtype)[None, :, None]
+    columns = xp.arange(seen[1], dtype=maps.dtype)[None, None, :]
     # A sample's distance from the pixel of its own number: small, and so precise.
     m = [[maps[:, i, j][:, None, None] for j in range(3)] for i in range(2)]
     down = (m[0][0] - 1) * rows + (m[0][1] * columns + m[0][2])
     across = m[1][0] * rows + ((m[1][1] - 1) * columns + m[1][2])
-    vertical, horizontal = _taps(xp, rows, down, height), _taps(xp, columns, across, width)
-    # Flat: frameworks send gradients back to single numbers the fastest, and to few at a time.
-    flat = xp.reshape(images - beyond, (-1,))
-    first = xp.arange(count, dtype=xp.int32) * (height * width * depth)
-    inner = first[:, None, None, None] + xp.arange(depth, dtype=xp.int32)
-    found = beyond
-    for row, row_weight in vertical:
-        for column, column_weight in horizontal:
-            number = inner + xp.reshape((row * width + column) * depth, (1, views, -1, 1))
-            values = xp.reshape(xp.take(flat, xp.reshape(number, (-1,)), axis=0), number.shape)
-            found = found + values * xp.reshape(row_weight * column_weight, (1, views, -1, 1))
-    return xp.reshape(found, (count * views, *size, depth))
+    vertical, horizontal = _taps(xp, rows, down, size[0]), _taps(xp, columns, across, size[1])
+    pairs = [(v, h) for v in vertical for h in horizontal]
+    index = xp.stack([v[0] * size[1] + h[0] for v, h in pairs], axis=1)
+    weight = xp.stack([v[1] * h[1] for v, h in pairs], axis=1)
+    return tuple(xp.reshape(each, (maps.shape[0], 4, -1)) for each in (index, weight))
+
+
+def weighted_samples(xp: Any, images: Any, index: Any, weight: Any, seen: tuple[int, int]) -> Any:
+    """Weighted sums of pixels of every image.
+
+    Args:
+        xp: the array namespace of `images`.
+        images: shape (images, height, width, channels).
+        index: numbers of pixels, row by row, shape (views, taps, samples).
+        weight: of each, of the same shape.
+        seen: rows and columns of samples.
+
+    Returns:
+        Shape (images · views, *seen, channels), the views of an image side by side.
+    """
+    count, height, width, depth = images.shape
+    # Flat, and one tap at a time: frameworks send gradients back to single numbers the fastest, and to few at a time.
+    flat = xp.reshape(images, (-1,))
+    first = xp.arange(count, dtype=index.dtype) * (height * width * depth)
+    inner = first[:, None, None, None] + xp.arange(depth, dtype=index.dtype)
+    parts = []
+    for tap in range(index.shape[1]):
+        number = inner + (index[:, tap, :] * depth)[None, :, :, None]
+        values = xp.reshape(xp.take(flat, xp.reshape(number, (-1,)), axis=0), number.shape)
+        parts.append(values * weight[None, :, tap, :, None])
+    return xp.reshape(sum(parts[1:], start=parts[0]), (-1, *seen, depth))
 
 
 def _taps(xp: Any, own: Any, distance: Any, length: int) -> list[tuple[Any, Any]]:

@@ -198,6 +198,22 @@ def test_a_network_of_images_that_come_channels_last_is_shown_so():
     assert shapes == [(8, 6, 3), (8, 6, 3), (8, 6, 9), (8, 6, 9)]
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 3, 1, 2)], ids=["last", "first"])
+def test_channels_lie_last_in_memory_however_the_images_were_made(order):
+    met = []
+    look = Called(lambda x: met.append(x.is_contiguous(memory_format=torch.channels_last)) or x)
+    model = ag.wrap(nn.Sequential(look, nn.Conv2d(3, 10, 1)))
+
+    def program(model, static, x):
+        back = tuple(np.argsort(order))
+        return model.run(x.permute(order).contiguous().permute(back), ("output",))
+
+    model.layers((8, 6))
+    met.clear()
+    model.compile(program, order)(np.repeat(X, 2, axis=0))
+    assert met == [True]
+
+
 def fresh(x):
     maps = torch.empty(len(x), *SIZE, x.shape[1])
     maps[:] = x.permute(0, 2, 3, 1)

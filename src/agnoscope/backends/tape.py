@@ -5,7 +5,7 @@ goes back. A function whose gradient is not listed refuses a `Variable`, rather 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from types import EllipsisType
+from types import EllipsisType, ModuleType
 from typing import Any, NoReturn, final
 
 import array_api_compat.numpy as np
@@ -312,6 +312,10 @@ class Namespace:
         if name in FUNCTIONS:
             return FUNCTIONS[name]
         found = getattr(np, name)
+        if isinstance(found, ModuleType):
+            raise AttributeError(
+                f"Nothing in {name!r} is differentiated here."
+            )  # the standard's extensions are optional
         if not callable(found) or isinstance(found, type):
             return found
 

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from agnoscope.arrays import affine_taps
 from agnoscope.backends import tensorflow_relu
 from agnoscope.backends.keras_network import weights_of
 from agnoscope.backends.tensorflow_layers import Watch, main_tensor, watched
@@ -166,6 +167,18 @@ class TensorFlowModel(Model):
 
     def conv2d(self, images: Array, kernel: Array, stride: int = 1) -> Array:
         return tf.nn.conv2d(images, kernel, stride, "VALID")
+
+    def resample(self, images: Array, maps: Array, size: tuple[int, int], beyond: float) -> Array:
+        # As the product with a sparse matrix, which TensorFlow works out faster than it gathers pixels one by one.
+        (count, height, width, depth), views = images.shape, maps.shape[0]
+        index, weight = affine_taps(xp, maps, (height, width), size)
+        samples = np.arange(views * size[0] * size[1], dtype=np.int64)
+        rows = np.broadcast_to(samples.reshape(views, 1, -1), index.shape)
+        places = tf.stack([rows.ravel(), tf.cast(tf.reshape(index, [-1]), tf.int64)], axis=1)
+        matrix = tf.SparseTensor(places, tf.reshape(weight, [-1]), (len(samples), height * width))
+        pixels = tf.reshape(tf.transpose(images - beyond, (1, 2, 0, 3)), (height * width, count * depth))
+        seen = tf.reshape(tf.sparse.sparse_dense_matmul(matrix, pixels), (views, *size, count, depth)) + beyond
+        return tf.reshape(tf.transpose(seen, (3, 0, 1, 2, 4)), (count * views, *size, depth))
 
     def settle(self) -> Self:
         self.spec = fitted(self.network, self.spec, self.bound)

@@ -162,7 +162,7 @@ class TorchModel(Model):
 
     def resample(self, images: Array, maps: Array, size: tuple[int, int], beyond: float) -> Array:
         # PyTorch speaks of places from -1 to 1, from the centre of the first pixel to that of the last one.
-        from_pixels, to_pixels = unit_map(images.shape[1:3], maps), torch.linalg.inv(unit_map(size, maps))
+        from_pixels, to_pixels = unit_map(images.shape[1:3], maps), pixel_map(size, maps)
         whole = nn.functional.pad(maps, (0, 0, 0, 1))
         whole[:, 2, 2] = 1
         # It wants columns first.
@@ -255,9 +255,10 @@ class TorchModel(Model):
         """Send images through the network under one run; None where it stopped early."""
         x = self.spec.prepare(self.xp, images).to(self._weight.dtype)
         # The network may work in place on what it is given.
-        x = (x.clone() if x is images else x).permute(0, 3, 1, 2)
+        x = x.clone() if x is images else x
         # Channels last in memory is the faster order on CPUs; elsewhere that is not known.
-        x = x.contiguous() if self._shadow.contiguous or x.device.type != "cpu" else x
+        first = self._shadow.contiguous or x.device.type != "cpu"
+        x = x.permute(0, 3, 1, 2).contiguous() if first else x.contiguous().permute(0, 3, 1, 2)
         arguments, named = self.inputs.arguments(x, self._beside(x))
         with self._shadow.ready() as network, run.entered():
             try:
@@ -295,8 +296,19 @@ class TorchModel(Model):
 
 def unit_map(size: Sequence[int], like: torch.Tensor) -> torch.Tensor:
     """From pixels (row, column, 1) to places from -1 to 1."""
-    row, column = (2 / (length - 1) if length > 1 else 2.0 for length in size)
+    row, column = map(_unit, size)
     return torch.tensor([[row, 0, -1], [0, column, -1], [0, 0, 1]], dtype=like.dtype, device=like.device)
+
+
+def pixel_map(size: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+    """From places to pixels."""
+    row, column = (1 / _unit(length) for length in size)
+    return torch.tensor([[row, 0, row], [0, column, column], [0, 0, 1]], dtype=like.dtype, device=like.device)
+
+
+def _unit(length: int) -> float:
+    """The length of a pixel where an axis goes from -1 to 1 between the centres of its first and last one."""
+    return 2 / (length - 1) if length > 1 else 2.0
 
 
 def _inputs_of(program: torch.export.ExportedProgram) -> Inputs:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from agnoscope.backends.tape import xp as reference
 from agnoscope.optimisation.canvas import Canvas
 from agnoscope.optimisation.parameterisations.colours import COLOURS, unpainted
 from agnoscope.optimisation.parameterisations.fourier import Fourier, basis, from_spectrum
@@ -21,6 +22,13 @@ def test_a_spectrum_is_a_sum_of_cosines_and_sines(size: tuple[int, int]) -> None
     spectrum = np.random.default_rng(0).normal(size=(2, *size))
     wanted = basis(size[0]) @ spectrum @ basis(size[1]).T
     np.testing.assert_allclose(from_spectrum(np, spectrum), wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_namespace_without_fast_transforms_makes_the_same_sum(size: tuple[int, int]) -> None:
+    assert not hasattr(reference, "fft")
+    spectrum = np.random.default_rng(0).normal(size=(2, *size))
+    np.testing.assert_allclose(from_spectrum(reference, spectrum), from_spectrum(np, spectrum), atol=1e-12)
 
 
 @pytest.mark.parametrize("decay", [0.5, 1.0, 2.0])

@@ -2,8 +2,8 @@
 
 In pixels, gradient ascent moves high frequencies the most, since neighbouring pixels get different gradients; what
 comes out is noise. Steps on a spectrum scaled by 1/frequency move all scales of a natural image alike (Olah,
-Mordvintsev and Schubert, Distill 2017). The spectrum is real: cosines and sines of each axis, an orthonormal basis, so
-that it takes matrix products only.
+Mordvintsev and Schubert, Distill 2017). The spectrum is real: cosines and sines of each axis, an orthonormal basis. An
+image is made of it by a fast transform where the array namespace has one, else by products with the basis.
 """
 
 from collections.abc import Sequence
@@ -63,8 +63,24 @@ def from_spectrum(xp: Any, spectrum: Array) -> Array:
 
     Along each axis the first half holds those of cosines, from the mean on, and the rest those of sines.
     """
-    rows, columns = (xp.asarray(basis(length), dtype=spectrum.dtype) for length in spectrum.shape[-2:])
-    return xp.matmul(xp.matmul(rows, spectrum), xp.matrix_transpose(columns))
+    if hasattr(xp, "fft"):
+        rows = _sum_of_waves(xp, spectrum)
+        return xp.matrix_transpose(_sum_of_waves(xp, xp.matrix_transpose(rows)))
+    down, across = (xp.asarray(basis(length), dtype=spectrum.dtype) for length in spectrum.shape[-2:])
+    return xp.matmul(xp.matmul(down, spectrum), xp.matrix_transpose(across))
+
+
+def _sum_of_waves(xp: Any, coefficients: Array) -> Array:
+    """The product with the basis along the last axis, by a fast Fourier transform."""
+    length = coefficients.shape[-1]
+    half = length // 2 + 1
+    cosines, sines = coefficients[..., :half], coefficients[..., half:]
+    # The mean, and the wave of two pixels where there is one, have no sine.
+    none = xp.zeros_like(cosines[..., :1])
+    sines = xp.concat([none, sines, none][: 3 - length % 2], axis=-1)
+    alone = np.arange(half) % (length / 2) == 0
+    norm = xp.asarray(np.sqrt(np.where(alone, length, length / 2)), dtype=coefficients.dtype)
+    return xp.fft.irfft((cosines - 1j * sines) * norm, n=length, axis=-1)
 
 
 @lru_cache(maxsize=32)
