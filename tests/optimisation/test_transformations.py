@@ -15,6 +15,7 @@ from agnoscope.optimisation.transformations import (
     LUCID,
     Border,
     Crop,
+    Flip,
     Jitter,
     Rotate,
     Sampling,
@@ -130,6 +131,51 @@ def test_crops_stay_within_the_image() -> None:
     assert edges == [True, True]
 
 
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_flip_changes_left_and_right_in_its_share_of_views(border: Any, sampling: Sampling) -> None:
+    images = drawn()
+    for chance, expected in ((0.29, images[:, :, ::-1]), (0.31, images)):
+        view = seen(Views((Flip(0.3),), 1, border, sampling), images, random=Told(chance))
+        np.testing.assert_array_equal(view, expected)
+    random = np.random.default_rng(0)
+    for share in (0.0, 0.3, 1.0):
+        flipped = [Flip(share).draw(random, (9, 9))[1, 1] < 0 for _ in range(400)]
+        assert np.mean(flipped) == pytest.approx(share, abs=0.06 * (0 < share < 1))
+
+
+@pytest.mark.parametrize(("border", "sampling"), [("gray", "linear"), ("wrap", "linear"), ("gray", "nearest")])
+def test_noise_is_added_to_each_view_in_shares_of_the_span(border: Any, sampling: Sampling) -> None:
+    images = drawn(count=3)
+    quiet, noisy = (seen(Views(LUCID, 2, border, sampling, noise), images, size=(40, 50)) for noise in (0, 0.05))
+    noise = (noisy - quiet).reshape(3, 2, 40, 50, 3)
+    np.testing.assert_allclose(noise, noise[:1].repeat(3, axis=0), atol=1e-12)  # that of each image
+    assert noise[0].std(axis=(1, 2, 3)) == pytest.approx([0.05 * 8] * 2, rel=0.05)
+    assert np.abs(noise[0].mean(axis=(1, 2, 3))) == pytest.approx([0, 0], abs=0.02)
+    assert np.abs(np.corrcoef(noise[0].reshape(2, -1))[0, 1]) < 0.05  # and of each view its own
+    assert noisy.dtype == images.dtype
+
+
+@pytest.mark.parametrize(
+    ("views", "still"), [(Views(()), True), (Views((), noise=0.1), False), (Views((Jitter(2),)), False)]
+)
+def test_only_the_whole_image_without_noise_is_seen_alike_at_every_step(views: Views, still: bool) -> None:
+    assert views.still is still
+
+
+def test_without_noise_no_number_is_drawn_for_it() -> None:
+    after = []
+    for views in (Views(count=2), Views(count=2, noise=0.1)):
+        random = np.random.default_rng(0)
+        views.places(random, CANVAS, (4, 4))
+        after.append(random.uniform())
+    assert after[0] != after[1]
+    random = np.random.default_rng(0)
+    for transformation in LUCID * 2:
+        transformation.draw(random, CANVAS.size)
+    assert after[0] == random.uniform()
+
+
 # -- all of them -------------------------------------------------------------------------------------------------------
 
 
@@ -187,7 +233,7 @@ def test_views_of_an_image_lie_side_by_side() -> None:
     assert len(np.unique(several[:4].reshape(4, -1), axis=0)) == 4
 
 
-@pytest.mark.parametrize("transformation", [*LUCID, Crop(), Rotate(5, 0.0)], ids=repr)
+@pytest.mark.parametrize("transformation", [*LUCID, Crop(), Rotate(5, 0.0), Flip()], ids=repr)
 def test_a_draw_takes_as_many_numbers_each_time(transformation: Transformation) -> None:
     after = []
     for size in ((9, 9), (30, 50)):
@@ -212,7 +258,8 @@ def test_frameworks_agree_on_what_is_seen_and_on_its_gradient(
     framework: str, sampling: Sampling, border: Border
 ) -> None:
     model = network(framework, "resnet20", "float64")
-    given = {"images": drawn(), **Views(LUCID, 2, border, sampling).places(np.random.default_rng(0), CANVAS, (7, 9))}
+    views = Views((*LUCID, Flip(1.0)), 2, border, sampling, noise=0.1)
+    given = {"images": drawn(), **views.places(np.random.default_rng(0), CANVAS, (7, 9))}
     with x64(framework, "float64"):
         found = model.compile(_looked, CANVAS)(given)
     expected = demo64().compile(_looked, CANVAS)(given)
@@ -249,6 +296,8 @@ def _looked(model: Model, canvas: Canvas, given: Any) -> dict[str, Any]:
         (lambda: Rotate(-5), "degrees"),
         (lambda: Rotate(5, still=1.5), "still"),
         (lambda: Crop(0.5, 1.5), "shares"),
+        (lambda: Flip(1.1), "share=1.1"),
+        (lambda: Views(noise=-0.1), "noise"),
         (lambda: Views(count=0), "count"),
         (lambda: Views(border="black"), "'gray', 'edge', 'mirror', 'wrap'"),
         (lambda: Views(sampling="cubic"), "'linear', 'nearest'"),

@@ -80,4 +80,4 @@ class Stage:
     @property
     def still(self) -> bool:
         """Whether every step looks at the images alike, so that their objectives compare."""
-        return self.views is None or not self.views.transformations
+        return self.views is None or self.views.still

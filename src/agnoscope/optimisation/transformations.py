@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias, final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.arrays import affine_samples
+from agnoscope.arrays import affine_samples, weighted_samples
 from agnoscope.errors import OptionError
 from agnoscope.explainers.options import positive, whole
 from agnoscope.optimisation.canvas import Canvas
@@ -127,6 +127,25 @@ class Crop(Transformation):
         return shift(*room) @ np.diag([share, share, 1.0])
 
 
+@final
+@dataclass(frozen=True)
+class Flip(Transformation):
+    """Left and right changed places, now and then.
+
+    Attributes:
+        share: of the views that are flipped, from 0 to 1.
+    """
+
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not positive("share", self.share, or_zero=True) <= 1:
+            raise OptionError(f"share={self.share!r} must lie between 0 and 1; it may be either.")
+
+    def draw(self, random: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float64]:  # noqa: ARG002
+        return np.diag([1.0, -1.0 if random.uniform() < self.share else 1.0, 1.0])
+
+
 LUCID: Final = (Jitter(8), Scale(0.9, 1.1), Rotate(10), Jitter(4))
 """What Lucid shows the network by default."""
 
@@ -143,20 +162,28 @@ class Views:
             ("wrap").
         sampling: "linear" between pixels, or the "nearest" pixel, which costs a quarter, but makes rough pictures of
             smooth things.
+        noise: deviation of the normal noise that is added to each view, as a share of the span between the bounds.
     """
 
     transformations: tuple[Transformation, ...] = LUCID
     count: int = 1
     border: Border = "gray"
     sampling: Sampling = "linear"
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         whole("count", self.count)
+        positive("noise", self.noise, or_zero=True)
         for name, known in (("border", Border), ("sampling", Sampling)):
             if getattr(self, name) not in get_args(known):
                 raise OptionError(
                     f"{name}={getattr(self, name)!r} is unknown: use {', '.join(map(repr, get_args(known)))}."
                 )
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing in them is random."""
+        return not self.transformations and not self.noise
 
     def places(self, random: np.random.Generator, canvas: Canvas, seen: tuple[int, int]) -> dict[str, NDArray[Any]]:
         """Where each seen pixel lies in the image, for one step.
@@ -168,13 +195,19 @@ class Views:
 
         Returns:
             The "map" of each view, shape (views, 2, 3), for samples between pixels and a gray border; else "index" of
-            pixels in the image, int32, and their "weight", both of shape (views, taps, pixels seen).
+            pixels in the image, int32, and their "weight", both of shape (views, taps, pixels seen). Where there is
+            "noise", also that, shape (views, *seen, channels).
         """
         drawn = [self._map(random, canvas.size, seen).astype(canvas.dtype) for _ in range(self.count)]
+        noise = self._noise(random, canvas, seen) if self.noise else {}
         if self.sampling == "linear" and self.border == "gray":
-            return {"map": np.stack(drawn)[:, :2]}
+            return {"map": np.stack(drawn)[:, :2], **noise}
         index, weight = zip(*(self._place(each, canvas.size, seen) for each in drawn), strict=True)
-        return {"index": np.stack(index), "weight": np.stack(weight)}
+        return {"index": np.stack(index), "weight": np.stack(weight), **noise}
+
+    def _noise(self, random: np.random.Generator, canvas: Canvas, seen: tuple[int, int]) -> dict[str, NDArray[Any]]:
+        drawn = random.standard_normal((self.count, *seen, canvas.depth))
+        return {"noise": (self.noise * canvas.span * drawn).astype(canvas.dtype)}
 
     def _map(self, random: np.random.Generator, size: tuple[int, int], seen: tuple[int, int]) -> NDArray[np.float64]:
         """From a pixel of the view, counted from the first one, to one of the image."""
@@ -251,17 +284,12 @@ def looked_at(
         Shape (images · views, *seen, channels), the views of an image side by side.
     """
     if "map" in places:
-        return (resample or partial(affine_samples, xp))(images, places["map"], seen, canvas.middle)
-    index, weight = places["index"], places["weight"]
-    views, taps, _ = index.shape
-    count, depth = images.shape[0], images.shape[3]
-    # Flat, and one tap at a time, as in `affine_samples`.
-    flat = xp.reshape(images, (-1,))
-    first = xp.arange(count, dtype=index.dtype) * (canvas.size[0] * canvas.size[1] * depth)
-    inner = first[:, None, None, None] + xp.arange(depth, dtype=index.dtype)
-    found = canvas.middle * (1 - xp.sum(weight, axis=1))[None, :, :, None]
-    for tap in range(taps):
-        number = inner + (index[:, tap, :] * depth)[None, :, :, None]
-        values = xp.reshape(xp.take(flat, xp.reshape(number, (-1,)), axis=0), number.shape)
-        found = found + values * weight[None, :, tap, :, None]
-    return xp.reshape(found, (count * views, *seen, depth))
+        found = (resample or partial(affine_samples, xp))(images, places["map"], seen, canvas.middle)
+    else:
+        within = weighted_samples(xp, images - canvas.middle, places["index"], places["weight"], seen)
+        found = within + canvas.middle
+    if "noise" not in places:
+        return found
+    # The views of an image lie side by side, and every image has the same noise in them.
+    noisy = xp.reshape(found, (images.shape[0], *places["noise"].shape)) + places["noise"]
+    return xp.reshape(noisy, found.shape)

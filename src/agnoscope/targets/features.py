@@ -6,7 +6,7 @@ inversion, and their correlations for texture and style.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,25 +16,30 @@ from agnoscope.images import ImageLike, load
 from agnoscope.model import RESERVED, Layer, Model
 from agnoscope.patches import Array
 from agnoscope.target import Bound, Formula, Target
+from agnoscope.targets.classes import pick
+from agnoscope.targets.units import place_of
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Direction(Target):
-    """How much of a direction in the space of its channels a layer has, on average over its map.
+    """How much of a direction in the space of its channels a layer has, on average over its map or at one place.
 
     The inner product with the unit vector, times the cosine to a power: the power asks for the direction itself rather
-    than for much of everything (Olah et al., Distill 2018).
+    than for much of everything (Carter et al., Distill 2019).
 
     Attributes:
         layer: the layer's name.
         vector: finite numbers, one per channel, not all zero; its length does not matter.
-        power: of the cosine, from 0 on.
+        power: of the cosine, from 0 on; a cosine below 0.1 counts as 0.1.
+        position: (row, column) of the map, or its "centre"; by default the mean over the whole map. Ignored in a layer
+            without spatial axes.
     """
 
     layer: str
     vector: ArrayLike = field(repr=False)
     power: float = 0.0
+    position: tuple[int, int] | Literal["centre"] | None = None
 
     def bind(self, model: Model, count: int, size: tuple[int, int]) -> Bound:
         layer = model.layer(self.layer, size)
@@ -49,8 +54,12 @@ class Direction(Target):
         if not 0 <= self.power < float("inf"):
             raise TargetError(f"power={self.power!r} must be a finite number from 0 on.")
         arrays = {"vector": np.tile(vector / length, (count, 1)).astype(model.dtype)}
-        formula = Formula(_direction, (layer.name,), (layer.name, float(self.power)))
-        return Bound(formula, arrays, "activation", (f"a direction of {layer.name}",) * count)
+        name = f"a direction of {layer.name}"
+        if self.position is not None:
+            place, where = place_of(layer, None if self.position == "centre" else self.position)
+            arrays, name = arrays | {"place": np.full(count, place, dtype=np.int32)}, name + where
+        formula = Formula(_direction, (layer.name,), (layer.name, float(self.power), self.position is None))
+        return Bound(formula, arrays, "activation", (name,) * count)
 
 
 @final
@@ -257,17 +266,18 @@ def _per_image(found: NDArray[Any], shape: tuple[int, ...], count: int, name: st
     return np.broadcast_to(found, (count, *shape))
 
 
-def _direction(xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any], name: str, power: float) -> Array:
+def _direction(
+    xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any], name: str, power: float, whole: bool
+) -> Array:
     activation = values[name]
     flat = xp.reshape(activation, (activation.shape[0], -1, activation.shape[-1]))
-    product = xp.sum(flat * arrays["vector"][:, None, :], axis=2)
-    if power == 0:
-        return xp.mean(product, axis=1)
-    squared = xp.sum(flat * flat, axis=2)
-    # A root has no slope at 0; a cosine below zero must not turn the product's sign.
-    length = xp.sqrt(xp.where(squared > 0, squared, xp.ones_like(squared)))
-    cosine = xp.maximum(product / length, xp.full_like(product, 0.1))
-    return xp.mean(product * cosine**power, axis=1)
+    found = xp.sum(flat * arrays["vector"][:, None, :], axis=2)
+    if power > 0:
+        squared = xp.sum(flat * flat, axis=2)
+        # A root has no slope at 0; a cosine below zero must not turn the product's sign.
+        length = xp.sqrt(xp.where(squared > 0, squared, xp.ones_like(squared)))
+        found = found * xp.maximum(found / length, xp.full_like(found, 0.1)) ** power
+    return xp.mean(found, axis=1) if whole else pick(xp, found, arrays["place"])
 
 
 def _activity(xp: Any, values: Mapping[str, Array], arrays: Mapping[str, Any], name: str) -> Array:  # noqa: ARG001

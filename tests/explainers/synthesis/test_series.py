@@ -1,4 +1,4 @@
-"""Several images at once: grids, the way from one target to another, copies, and the recipes of other libraries."""
+"""Several images at once: grids, the way from one target to another, and copies."""
 
 from typing import Any
 
@@ -100,21 +100,3 @@ def test_a_grid_may_not_go_beyond_the_layer() -> None:
 def test_one_image_is_no_way() -> None:
     with pytest.raises(OptionError, match="count=1"):
         interpolated(*channels("conv1", 2), count=1)
-
-
-def test_the_book_begins_from_gray_noise_and_makes_steps_of_ten_along_the_gradient() -> None:
-    kernel = np.random.default_rng(0).normal(size=(1, 1, 3, 1))
-    model = ag.wrap(Network({"conv": Conv(kernel, np.zeros(1))}), input_size=(200, 200))
-    states = list(PRESETS["keras-book:filters"].steps(model, ag.Channel("conv", 0)))
-    begin, then = states[0].images[0], states[1].images[0]
-    assert len(states) == 40
-    assert (begin.min() >= 0.4, begin.max() <= 0.6) == (True, True)
-    assert begin.std() == pytest.approx(0.2 / np.sqrt(12), rel=0.01)
-    assert np.linalg.norm(then - begin) == pytest.approx(10, rel=1e-4)
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_recipes_drive_the_target_up(name: str) -> None:
-    options = vars(PRESETS[name]) | {"iterations": 6}
-    made = FeatureVisualization(**options)(demo(), ag.Channel("conv2", 3))
-    assert made.history[-1, 0] > made.history[0, 0]

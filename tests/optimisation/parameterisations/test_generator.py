@@ -9,7 +9,7 @@ import pytest
 import agnoscope as ag
 from agnoscope.arrays import resize
 from agnoscope.backends.reference import Conv, Dense, GlobalAverage, Network
-from agnoscope.demo import generator
+from agnoscope.demo import generator, load_weights
 from agnoscope.errors import OptionError
 from agnoscope.explainers.synthesis.feature_visualization import FeatureVisualization
 from agnoscope.optimisation.canvas import Canvas
@@ -136,7 +136,7 @@ def test_classes_drawn_by_a_generator_are_answered_with_certainty(backend: str) 
 
 def painted(code: np.ndarray) -> np.ndarray:
     """The demo generator in NumPy, float64."""
-    weights = {name: array.astype(np.float64) for name, array in generator.load_weights().items()}
+    weights = {name: array.astype(np.float64) for name, array in load_weights("generator").items()}
     x = code.astype(np.float64)
     for name, _, _, _, padding, factor in generator.CONVOLUTIONS:
         x = np.maximum(x, 0) if factor > 1 else x

@@ -72,7 +72,7 @@ class Parameterisation(ABC):
         )
 
     def kept(self, canvas: Canvas, parameters: Tree) -> Tree:  # noqa: ARG002
-        """The parameters after a step, brought back to where they are allowed; on the host."""
+        """The parameters of all images after a step, brought back to where they are allowed; on the host."""
         return parameters
 
 
