@@ -5,15 +5,16 @@ import html
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.archive import read_archive, write_archive
+from agnoscope.archive import read_archive, write_archive, write_whole
 from agnoscope.errors import FileError, OptionError
-from agnoscope.explanation import PICTURES, save_picture, write_whole
+from agnoscope.explanation import PICTURES, save_picture
 from agnoscope.trees import tupled
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ FORMAT: Final = 1
 """Version of the file; a reader refuses newer ones."""
 
 ANIMATIONS: Final = {".gif": "GIF", ".webp": "WEBP"}
+
+SAMPLED: Final = 16384
+"""The palette of a GIF is made of so many pixels."""
 
 
 @final
@@ -239,8 +243,20 @@ def animate(frames: Sequence[NDArray[np.uint8]], path: str | Path, *, seconds: f
         raise FileError(f"{path.name!r} must end in {' or '.join(ANIMATIONS)}.")
     if not frames or len({frame.shape for frame in frames}) > 1:
         raise OptionError(f"{len(frames)} pictures of {len({f.shape for f in frames})} sizes make no animation.")
-    first, *others = map(Image.fromarray, frames)
+    gif = path.suffix.lower() == ".gif"
+    first, *others = _indexed(frames) if gif else map(Image.fromarray, frames)
     times = [round(seconds * 1000)] * len(others) + [round(hold * 1000)]
     buffer = io.BytesIO()
     first.save(buffer, ANIMATIONS[path.suffix.lower()], save_all=True, append_images=others, duration=times, loop=0)
     return write_whole(path, buffer.getvalue())
+
+
+def _indexed(frames: Sequence[NDArray[np.uint8]]) -> list["Image.Image"]:
+    """Pictures of 256 colours, the same for all: a palette for each would take seconds to make, and flicker."""
+    from PIL import Image
+
+    random, share = np.random.default_rng(0), ceil(SAMPLED / len(frames))
+    pixels = [frame.reshape(-1, 3) for frame in frames]
+    sample = np.concatenate([each[random.integers(len(each), size=share)] for each in pixels])
+    palette = Image.fromarray(sample[None]).quantize(256)
+    return [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]

@@ -139,6 +139,7 @@ def test_photos_of_a_class_give_a_picture_of_each_kind(folder: Path, run) -> Non
         (("dream", NETWORK, "photo.png", "--resume"), "photo_deep-dream.stopped.npz"),
         (("dream", NETWORK, "photo.png", "--zoom", "3", "-o", "x.png"), ".gif"),
         (("dream", NETWORK, "photo.png", "--zoom", "3", "--resume"), "--resume"),
+        (("dream", NETWORK, "photo.png", "--zoom", "3", "-m", "caricature"), "cannot fly"),
         (("style", NETWORK, "photo.png"), "STYLE"),
         (("style", NETWORK, "photo.png", "absent.png"), "absent.png"),
         (("texture", NETWORK, "absent.png"), "absent.png"),

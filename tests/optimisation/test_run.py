@@ -1,11 +1,9 @@
-"""The loop: what ascent must find, and what happens when a run is stopped, saved, cut into batches, or goes wrong."""
+"""The loop: what ascent must find, in batches and stages, and what callers see of it."""
 
 import tracemalloc
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,70 +11,20 @@ import pytest
 from numpy.typing import NDArray
 
 import agnoscope as ag
-from agnoscope.backends.reference import Conv, Dense, GlobalAverage, Network, Relu
-from agnoscope.errors import FileError, NonFiniteError, OptionError, TargetError
 from agnoscope.explainers.synthesis.feature_visualization import FeatureVisualization
-from agnoscope.model import Model
 from agnoscope.optimisation.canvas import Canvas
-from agnoscope.optimisation.corrections import Blur
 from agnoscope.optimisation.lbfgs import LBFGS
-from agnoscope.optimisation.optimisers import Adam, Ascent, Optimiser, Slope
-from agnoscope.optimisation.parameterisations.base import Tree
-from agnoscope.optimisation.parameterisations.fourier import Fourier
+from agnoscope.optimisation.optimisers import Adam, Ascent, Optimiser
 from agnoscope.optimisation.parameterisations.pixels import Pixels
 from agnoscope.optimisation.regularisers import L2, Correction, Penalty
 from agnoscope.optimisation.run import Run
 from agnoscope.optimisation.stage import Stage
-from agnoscope.optimisation.transformations import Jitter, Scale, Views
+from agnoscope.optimisation.transformations import Jitter, Views
 from agnoscope.target import side_by_side
-from agnoscope.testing import deep_network
-from agnoscope.trees import mapped
 from tests.explainers.synthesis.frameworks import demo
+from tests.optimisation.runs import KINDS, WEIGHTS, deep, linear, run_of, two_stages
 
 FRAMEWORKS = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("torch", "jax", "tensorflow")]
-WEIGHTS = np.random.default_rng(0).normal(size=(4, 5, 3, 2))
-KINDS: list[Optimiser] = [Adam(0.02), Ascent(0.02, momentum=0.8, fall=30), LBFGS(memory=3)]
-
-
-@cache
-def linear() -> Model:
-    """Two channels, each the inner product with its weights of the image, taken from -1 to 1."""
-    network = Network({"conv": Conv(WEIGHTS, np.zeros(2))})
-    return ag.wrap(network, input_size=(4, 5), range=(-1, 1))
-
-
-@cache
-def deep() -> Model:
-    layers = {
-        name: replace(layer, kernel=layer.kernel.astype(float), bias=layer.bias.astype(float))
-        if isinstance(layer, Conv | Dense)
-        else layer
-        for name, layer in deep_network().layers.items()
-    }
-    return ag.wrap(Network(layers), input_size=(8, 9))
-
-
-def run_of(model: Model, *stages: Stage, batch_size: int = 8, identity: str = "", seed: int = 0) -> Run[NDArray[Any]]:
-    count = len(stages[0].target.names)
-    return Run(model, stages, count, seed, batch_size, lambda run: run.images()[0], lambda: identity)
-
-
-def two_stages(optimiser: Optimiser, **options: Any) -> tuple[Stage, ...]:
-    """Random views of two sizes; the second stage begins where the first one ended."""
-    targets = [ag.Channel("relu2", 3), ag.Channel("relu1", 2), ag.ClassScore(1)]
-    small, large = Canvas.of(deep(), (8, 9)), Canvas.of(deep(), (8, 9))
-    bound = side_by_side(targets, deep(), (8, 9))
-    views = Views((Jitter(2), Scale(0.9, 1.1)), 2)
-    first = Stage(small, Pixels(0.1), bound, 4, optimiser, views, corrections=(Blur(2, 0.5),), **options)
-    second = Stage(large, Fourier(), bound, 3, optimiser, replace(views, count=1), penalties=(L2(0.1),), **options)
-    return first, second
-
-
-def finished(run: Run[NDArray[Any]]) -> NDArray[Any]:
-    list(run)
-    assert run.finished
-    return run.result()
-
 
 # -- the truth ---------------------------------------------------------------------------------------------------------
 
@@ -135,92 +83,6 @@ def test_a_line_searchs_last_look_is_not_repeated(monkeypatch: pytest.MonkeyPatc
     )
     list(run_of(linear(), stage))
     assert len(looks) <= 8 + 4
-
-
-# -- stopped and taken up again ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("optimiser", KINDS, ids=repr)
-def test_a_run_saved_after_any_step_ends_with_the_same_bytes(optimiser: Optimiser, tmp_path: Path) -> None:
-    stages = two_stages(optimiser, slopes=True)
-    undisturbed = run_of(deep(), *stages)
-    images = finished(undisturbed)
-    for after in range(8):
-        stopped = run_of(deep(), *stages)
-        for _ in zip(range(after), stopped, strict=False):
-            pass
-        path = stopped.save(tmp_path / f"{after}.npz")
-        resumed = run_of(deep(), *stages)
-        resumed.restore(path)
-        assert resumed.steps_done == after
-        assert finished(resumed).tobytes() == images.tobytes()
-        assert np.array(resumed.history).tobytes() == np.array(undisturbed.history).tobytes()
-        np.testing.assert_array_equal(resumed.best, undisturbed.best)
-        np.testing.assert_array_equal(resumed.slopes, undisturbed.slopes)
-
-
-def test_a_run_stopped_between_two_stages_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stages = two_stages(Adam())
-    undisturbed, stopped, resumed = (run_of(deep(), *stages) for _ in range(3))
-
-    def interrupted(*_: Any) -> Tree:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Fourier, "of", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        list(stopped)
-    monkeypatch.undo()
-    resumed.restore(stopped.save(tmp_path / "run.npz"))
-    assert resumed.steps_done == 4
-    np.testing.assert_array_equal(finished(resumed), finished(undisturbed))
-
-
-def test_a_file_of_another_run_is_refused(tmp_path: Path) -> None:
-    def saved(method: FeatureVisualization, *asked: Any) -> Path:
-        run = method.begin(demo(), *asked)
-        next(iter(run))
-        return run.save(tmp_path / "run.npz")
-
-    method = FeatureVisualization(4)
-    path = saved(method, "ball")
-    method.begin(demo(), "ball", resume=path)
-    for other, asked in ((method, "cone"), (replace(method, seed=1), "ball"), (FeatureVisualization(5), "ball")):
-        with pytest.raises(OptionError, match="another run"):
-            other.begin(demo(), asked, resume=path)
-    with pytest.raises(OptionError, match="another run"):
-        method.begin(demo("reference", "cheater"), "ball", resume=path)
-
-
-def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
-    run = run_of(deep(), *two_stages(Adam()))
-    path = run.save(tmp_path / "run.npz")
-    path.write_bytes(path.read_bytes()[:-60])
-    with pytest.raises(FileError, match="damaged"):
-        run.restore(path)
-    with pytest.raises(FileError, match="no file"):
-        run.restore(tmp_path / "nowhere.npz")
-    picture = FeatureVisualization(1)(demo(), "ball").save(tmp_path / "made.npz")
-    with pytest.raises(FileError, match="synthesis"):
-        run.restore(picture)
-
-
-def test_an_interrupt_gives_the_best_images_and_says_so() -> None:
-    seen = []
-
-    def callback(state: Any) -> None:
-        seen.append(state)
-        if state.step == 5:
-            raise KeyboardInterrupt
-
-    method = FeatureVisualization(9, None, Pixels(), None, Ascent(0.01))  # so long that the objective falls, too
-    made = method(demo(), "ball", callback=callback)
-    objectives = [state.objective[0] for state in seen]
-    best = int(np.argmax(objectives))
-    assert 0 < best < 4
-    np.testing.assert_array_equal(made.images, seen[best].images)
-    assert made.making.scores[0] == pytest.approx(objectives[best], rel=1e-5)
-    assert (made.making.finished, made.making.steps, len(made.history)) == (False, 5, 5)
-    assert any("Stopped after 5 of 9 steps" in warning for warning in made.making.warnings)
 
 
 # -- batches -----------------------------------------------------------------------------------------------------------
@@ -338,89 +200,3 @@ def test_a_run_compiles_once_and_another_class_not_at_all(framework: str) -> Non
     FeatureVisualization(9, penalties=(Traced(),), optimiser=Ascent(), seed=3)(demo(framework), ["cone", "ball"])
     assert 2 <= first <= 4  # a step and a last look; TensorFlow may trace a gradient twice
     assert len(TRACED) == first
-
-
-# -- dead units --------------------------------------------------------------------------------------------------------
-
-
-def shut(bias: float) -> Model:
-    """Channel 0 sums up the image and adds a bias, of gray it makes 13.5 + bias; channel 1 is alive."""
-    single = np.float32
-    kernel, biases = np.ones((3, 3, 3, 2), single), np.array([bias, 1.0], single)
-    dense = Dense(np.eye(2, dtype=single), np.zeros(2, single))
-    layers = {"conv": Conv(kernel, biases), "relu": Relu(), "gap": GlobalAverage(), "dense": dense}
-    return ag.wrap(Network(layers), input_size=(6, 6))
-
-
-@pytest.mark.parametrize("optimiser", [Adam(0.05), Ascent(0.05), LBFGS(0.05)], ids=repr)
-def test_a_shut_unit_comes_alive(optimiser: Optimiser) -> None:
-    method = FeatureVisualization(30, None, Pixels(), None, optimiser)
-    made = method(shut(-17.0), ag.Channel("relu", 0))
-    assert made.history[0] == 0
-    assert made.making.scores[0] == pytest.approx(10, abs=0.5)  # white
-    assert not made.making.warnings
-
-
-def test_a_dead_unit_is_told_after_the_redirection() -> None:
-    method, seen = FeatureVisualization(60), []
-    with pytest.raises(TargetError, match=r"relu.*first 16 steps.*redirected.*dead"):
-        method(shut(-500.0), ag.Channel("relu", 0), callback=seen.append)
-    assert len(seen) < 17
-    with pytest.raises(TargetError, match="first 4 steps"):
-        FeatureVisualization(4)(shut(-500.0), ag.Channel("relu", 0))
-
-
-def test_a_dead_unit_among_others_is_a_note() -> None:
-    made = FeatureVisualization(20)(shut(-500.0), [ag.Channel("relu", 0), ag.Channel("relu", 1)])
-    (warning,) = made.making.warnings
-    assert "dead" in warning
-    assert made.making.targets[0] in warning
-    assert made.making.targets[1] not in warning
-    assert made.making.scores[1] > 14
-
-
-def constant(values: Mapping[str, Any]) -> Any:
-    return values["scores"][:, 0] * 0 + 1
-
-
-@pytest.mark.parametrize("framework", [*FRAMEWORKS, "reference"])
-def test_an_objective_that_does_not_depend_on_the_image_is_told(framework: str) -> None:
-    with pytest.raises(TargetError, match="does not depend on the image"):
-        FeatureVisualization(3)(demo(framework), ag.Score(constant))
-
-
-# -- NaN ---------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Breaking(Optimiser):
-    """Ascent whose step after a number of others makes NaN."""
-
-    good: int
-
-    def begin(self, parameters: Tree) -> Tree:
-        return Ascent(0.001).begin(parameters)
-
-    def step(
-        self, parameters: Tree, loss: NDArray[Any], gradient: Tree, memory: Tree, slope: Slope
-    ) -> tuple[Tree, Tree]:
-        moved, memory = Ascent(0.001).step(parameters, loss, gradient, memory, slope)
-        return (mapped(moved, lambda leaf: leaf * np.nan) if memory["steps"] > self.good else moved), memory
-
-
-def test_nan_on_the_way_keeps_the_last_good_images() -> None:
-    seen: list[Any] = []
-    made = FeatureVisualization(9, None, Pixels(), None, Breaking(3))(demo(), "ball", callback=seen.append)
-    assert len(seen) == made.making.steps == len(made.history) == 4
-    np.testing.assert_array_equal(made.images, seen[3].images)
-    assert np.isfinite(made.images).all()
-    assert not made.making.finished
-    assert any(warning.startswith("Step 5 gave NaN or infinity") for warning in made.making.warnings)
-
-
-def test_nan_from_the_first_step_is_an_error() -> None:
-    def broken(values: Mapping[str, Any]) -> Any:
-        return values["scores"][:, 0] * np.nan
-
-    with pytest.raises(NonFiniteError, match="at once"):
-        FeatureVisualization(3)(demo(), ag.Score(broken))

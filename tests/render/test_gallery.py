@@ -1,5 +1,6 @@
 """The gallery: what is written at made images, and changed ones between their before and their change."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,36 @@ def test_answer_is_named_where_it_is_not_the_target(drawn):
 def test_made_images_stand_in_a_square(drawn):
     assert [len(row) for row in drawn(made(5))] == [3, 2]
     assert [len(row) for row in drawn(made(5), columns=4)] == [4, 1]
+
+
+def photos(count: int) -> dict[str, Any]:
+    return {"photos": (np.zeros((4, 5, 3), np.uint8),) * count, "captions": ("photo",) * count}
+
+
+def test_what_several_layers_know_stands_in_a_row_beside_the_photo(drawn):
+    ((photo, *images),) = drawn(replace(made(5), **photos(1)))
+    assert photo.title == "photo"
+    assert len(images) == 5
+    assert [len(row) for row in drawn(replace(made(5), **photos(1)), columns=2)] == [3, 2, 1]
+    assert [len(row) for row in drawn(replace(made(9), **photos(1)))] == [9, 1]
+
+
+def test_every_image_stands_beside_its_own_photo(drawn):
+    rows = drawn(replace(made(4), **photos(4)))
+    assert [[panel.title for panel in row] for row in rows] == [
+        ["photo", "cat [1]", "photo", "cat [2]"],
+        ["photo", "cat [3]", "photo", "cat [4]"],
+    ]
+
+
+def test_a_distance_is_told_by_its_name(drawn):
+    ((panel,),) = drawn(replace(made(1), extras={"distance": np.array([0.25])}))
+    assert panel.subtitle == "distance 0.25"
+
+
+def test_a_changed_image_tells_its_score_where_nothing_is_known_of_the_answer(drawn):
+    ((_, _, after),) = drawn(made(1, 0.1, told=False))
+    assert (after.title, after.subtitle) == ("cat [1]", "1.5")
 
 
 def test_a_changed_image_stands_after_its_before_and_its_change(drawn):

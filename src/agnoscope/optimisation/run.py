@@ -168,7 +168,7 @@ class Run(Generic[Result]):
         arrays |= {name: value for name in ARRAYS if (value := getattr(self, name)) is not None}
         header = {"kind": "stopped run", "format": FORMAT, "identity": self.identity(), "notes": self.notes}
         header |= {"stage": self.stage, "step": self.step, "random": self._random.bit_generator.state}
-        return write_archive(Path(path), header, arrays | {"history": np.array(self.history)})
+        return write_archive(Path(path), header, arrays | {"history": np.array(self.history)}, packed=False)
 
     def restore(self, path: str | Path) -> None:
         """Go to where a saved run was.

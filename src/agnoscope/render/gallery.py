@@ -25,6 +25,9 @@ PAPER = 255.0
 FACTORS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 """By which changes are magnified."""
 
+ROW: Final = 8
+"""So many images of one photo stand beside it in a row."""
+
 FIT: Final = 99.0
 """The percentile of the sizes of a change's numbers that is to be shown in full."""
 
@@ -35,15 +38,22 @@ def gallery(synthesis: Synthesis, *, columns: int | None = None, titles: bool | 
     if not isinstance(titles, bool) and len(titles) != count:
         raise OptionError(f"{len(titles)} titles were given for {count} images.")
     changed = "change" in synthesis.extras
-    by_default = 1 if changed else ceil(sqrt(count))
-    width = by_default if columns is None else whole("columns", columns)
     cells = [_changed(synthesis, i, titles) if changed else [_panel(synthesis, i, titles)] for i in range(count)]
+    before = [] if changed else _photos(synthesis, titles)
+    if paired := len(before) == count > 1:  # every image stands beside its own photo
+        cells, before = [[photo, *cell] for photo, cell in zip(before, cells, strict=True)], []
+    by_default = min(count, ROW) if before else 1 if changed else ceil(sqrt(count / (2 if paired else 1)))
+    width = by_default if columns is None else whole("columns", columns)
     rows = [cells[start : start + width] for start in range(0, count, width)]
+    panels = [[panel for cell in row for panel in cell] for row in rows]
+    return compose([before + panels[0], *panels[1:]])
+
+
+def _photos(synthesis: Synthesis, titles: bool | Sequence[str]) -> list[Panel]:
+    """The photos that have captions, as high or wide as the images."""
     side = max(synthesis.images.shape[1:3])
     told = synthesis.captions if titles is not False else ("",) * len(synthesis.captions)
-    beside = [Panel(fitted(photo, side), words) for photo, words in zip(synthesis.photos, told, strict=False)]
-    panels = [[panel for cell in row for panel in cell] for row in rows]
-    return compose([beside + panels[0], *panels[1:]])
+    return [Panel(fitted(photo, side), words) for photo, words in zip(synthesis.photos, told, strict=False)]
 
 
 def _panel(synthesis: Synthesis, i: int, titles: bool | Sequence[str]) -> Panel:
@@ -52,12 +62,17 @@ def _panel(synthesis: Synthesis, i: int, titles: bool | Sequence[str]) -> Panel:
         opaque = synthesis.transparency[i][..., None]
         picture = (picture * opaque + PAPER * (1 - opaque)).round().astype(np.uint8)
     if isinstance(titles, bool):
-        target, score = synthesis.making.targets[i], synthesis.making.scores[i]
-        number = readable(score) if np.isfinite(score) else ""  # a picture of one pass has none
-        told = (target, f"{number}{_answer(synthesis, i)}") if titles else ("", "")
-    else:
-        told = titles[i], ""
-    return Panel(picture, *told)
+        return Panel(picture, *(_words(synthesis, i) if titles else ("", "")))
+    return Panel(picture, titles[i])
+
+
+def _words(synthesis: Synthesis, i: int) -> tuple[str, str]:
+    """What an image was made for, and what came of it: its distance where that is what counts, else its score."""
+    target, score = synthesis.making.targets[i], synthesis.making.scores[i]
+    number = readable(score) if np.isfinite(score) else ""  # a picture of one pass has none
+    if "distance" in synthesis.extras and "change" not in synthesis.extras:
+        number = f"distance {readable(float(synthesis.extras['distance'][i]))}"
+    return target, f"{number}{_answer(synthesis, i)}"
 
 
 def _answer(synthesis: Synthesis, i: int) -> str:
@@ -77,7 +92,7 @@ def _changed(synthesis: Synthesis, i: int, titles: bool | Sequence[str]) -> list
     pictures = before, shown, as_picture(synthesis.images[i], synthesis.bounds)
     if titles is False:
         return [Panel(picture) for picture in pictures]
-    told = [("before", ""), (f"change × {factor}", ""), (synthesis.making.targets[i], "")]
+    told = [("before", ""), (f"change × {factor}", ""), _words(synthesis, i)]
     if "confidence" in synthesis.extras:
         told = _told(synthesis, i, factor)
     if not isinstance(titles, bool):

@@ -97,6 +97,11 @@ def test_a_row_has_one_image_per_layer_and_can_be_saved(tmp_path: Any) -> None:
     assert row.draw(columns=5).width > 6 * 96  # the photo comes first
 
 
+def test_the_photo_is_kept_as_the_network_sees_it() -> None:
+    made = FeatureInversion("relu2", iterations=1)(demo(), photo(60, 90))
+    assert made.photos[0].shape == (96, 96, 3)
+
+
 def test_several_photos_are_inverted_each_for_itself() -> None:
     photos = np.stack([photo(96, 96), photo(96, 96)[::-1] // 2])
     made = FeatureInversion("relu2", iterations=4)(demo(), photos)

@@ -42,6 +42,8 @@ def test_a_mean_is_of_the_photos_nearest_to_the_centre() -> None:
     photos = [low, low + 2, low + 30, high, high]
     made = Multifaceted(facets=2, layer="conv1", nearest=2, iterations=1)(demo(), photos, "ball")
     assert made.extras["members"].tolist() == [3, 2]
+    assert made.making.targets == ("ball [0], facet 1", "ball [0], facet 2")
+    assert made.captions == ("mean of 2 photos",) * 2
     # Of 40, 42 and 70 the first two are nearest to the mean.
     assert {int(photo[48, 48, 0]) for photo in made.photos} == {41, 200}
 

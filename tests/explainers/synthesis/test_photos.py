@@ -1,5 +1,6 @@
 """Photos at a size that the network takes: their own, the one asked for, or the network's."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 import agnoscope as ag
 from agnoscope.errors import ImageError, ModelError, OptionError
 from agnoscope.explainers.synthesis.photos import LONGEST, photos_of, resized, settled
+from agnoscope.images import load
 from agnoscope.target import ClassScore
 from tests.explainers.synthesis.frameworks import demo
 
@@ -27,6 +29,15 @@ def test_any_size_is_taken_where_the_network_takes_it(size: Any, expected: tuple
 def test_a_photo_keeps_its_pixels_at_its_own_size() -> None:
     given = photo(60, 90)
     np.testing.assert_allclose(photos_of(demo(), given).images[0], given / 255, atol=1e-6)
+
+
+def test_photos_of_several_sizes_become_one_batch_where_height_and_width_are_given() -> None:
+    photos = [photo(60, 90), photo(96, 96)]
+    given = photos_of(demo(), photos, (96, 96))
+    np.testing.assert_array_equal(given.images[1], photos[1] / np.float32(255))
+    np.testing.assert_array_equal(given.images, load(photos, replace(demo().spec, size=(96, 96))).images)
+    with pytest.raises(ImageError, match="different sizes"):
+        photos_of(demo(), photos)
 
 
 def test_a_large_photo_is_made_smaller_unless_a_size_is_given() -> None:

@@ -36,8 +36,9 @@ class Film:
         factor = max(1, SIDES[0] // max(height, width)) * min(1.0, SIDES[1] / max(height, width))
         self._size = max(1, round(width * factor)), max(1, round(height * factor))
         if resumed and path.exists():
-            # Without the last one, which shows the best image and no step.
-            self.frames = [self._frame(np.asarray(picture)) for picture in _pictures(path)[:-1]]
+            # Those of the steps done only: the last one shows the best image, and a killed run may have gone further.
+            of_steps = _pictures(path)[: ceil(run.steps_done / self._every)]
+            self.frames = [self._frame(np.asarray(picture)) for picture in of_steps]
 
     def take(self, step: int, images: NDArray[Any], bounds: tuple[float, float]) -> None:
         """See the images of a step; those of every few steps become a frame."""

@@ -1,12 +1,13 @@
-"""What the commands that make images share: the run, its pictures on the way, Ctrl-C, and going on later."""
+"""What the commands that make images share: the run, its pictures on the way, being stopped, and going on later."""
 
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, final
 
 import click
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from agnoscope.optimisation.run import Run
     from agnoscope.synthesis import Synthesis
 
-INTERRUPTED: Final = 130
-"""The exit code of a run that Ctrl-C has stopped."""
+INTERVAL: Final = 30.0
+"""Seconds after which a run is written down again, so that one that is killed has lost no more."""
 
 LISTED: Final = 9
 """So many images are told one by one."""
@@ -39,7 +40,7 @@ class Places:
         picture: the images, or their numbers.
         animation: of the run.
         folder: of single pictures on the way.
-        stopped: what is needed to go on with a stopped run.
+        stopped: what is needed to go on with a run that was stopped or killed.
     """
 
     picture: Path | None
@@ -106,7 +107,10 @@ def make(
         load(model, network), *asked, batch_size=batch_size, resume=places.stopped if resume else None
     )
     if not resume and places.stopped.exists():
-        click.echo(f"note: {places.stopped} holds a stopped run; this one begins anew, --resume goes on with that.")
+        click.echo(
+            f"note: {places.stopped} holds a stopped run, with which --resume goes on; this one begins anew, and may "
+            "write over it."
+        )
     _go(run, synthesizer.name, places, draw, save_every, resume)
 
 
@@ -130,17 +134,22 @@ def _go(run: "Run[Synthesis]", title: str, places: Places, draw: bool, save_ever
     film = None if places.animation is None else Film(places.animation, run, resumed)
     if places.folder is not None:
         places.folder.mkdir(exist_ok=True)
-    with _stop_between_steps() as stop_asked, progress_of_run(title) as report:
+    written, kept = monotonic(), resumed
+    with stop_between_steps() as stopped_by, progress_of_run(title) as report:
         for state in run:
             bounds = run.stages[state.stage].canvas.bounds
             report(state.step, state.total, float(state.objective.mean()))
             if film is not None:
                 film.take(state.step, state.images, bounds)
             if places.folder is not None and save_every is not None and state.step % save_every == 0:
-                picture = Image.fromarray(sheet(state.images, bounds))
-                save_picture(picture, places.folder / f"{state.step:05d}.png")
-            if stop_asked() and state.step < state.total:
+                save_picture(Image.fromarray(sheet(state.images, bounds)), places.folder / f"{state.step:05d}.png")
+            stop = stopped_by() is not None and state.step < state.total
+            if stop or monotonic() - written >= INTERVAL:
+                if film is not None:
+                    film.write(state.images, bounds)
                 run.save(places.stopped)
+                written, kept = monotonic(), True
+            if stop:
                 break
     made = run.result()
     if places.picture is not None:
@@ -149,13 +158,13 @@ def _go(run: "Run[Synthesis]", title: str, places: Places, draw: bool, save_ever
     if film is not None:
         film.write(made.images, made.bounds)
     _tell(made, places)
-    if stop_asked() and not run.finished:
-        click.echo(f"Stopped by Ctrl-C. To go on, give the same command with --resume; it reads {places.stopped}.")
-        sys.exit(INTERRUPTED)
+    if not run.finished and (number := stopped_by()) is not None:
+        click.echo(f"Stopped. To go on, give the same command with --resume; it reads {places.stopped}.")
+        sys.exit(128 + number)
+    if kept:
+        places.stopped.unlink(missing_ok=True)
     if not run.finished:
         raise NonFiniteError(run.notes[-1])
-    if resumed:
-        places.stopped.unlink(missing_ok=True)
 
 
 def _tell(made: "Synthesis", places: Places) -> None:
@@ -167,9 +176,9 @@ def _tell(made: "Synthesis", places: Places) -> None:
             answer = f", answered {making.answers[i][0][0]} ({making.answers[i][0][1]:.1%})" if making.answers else ""
             name = target if len(target) <= WIDTH else f"{target[: WIDTH - 1]}…"
             click.echo(f"  {name}: {readable(making.scores[i])}{answer}")
-            told = [f"{extra} {readable(float(row[i]))}" for extra, row in made.extras.items() if _number(row)]
-            if told:
-                click.echo(f"    {', '.join(told)}")
+            for extra, row in made.extras.items():
+                if _number(row):
+                    click.echo(f"    {extra} {readable(float(row[i]))}")
     for warning in making.warnings:
         click.echo(f"  note: {warning}")
     images = "1 image" if len(made) == 1 else f"{len(made)} images"
@@ -211,19 +220,27 @@ def _places(out: Path | None, animation: Path | None, stem: str, folder: bool) -
 
 
 @contextmanager
-def _stop_between_steps() -> Iterator[Callable[[], bool]]:
-    """Makes of Ctrl-C a wish to be asked for: a run can go on later only from where a step has ended."""
-    pressed: list[bool] = []
+def stop_between_steps() -> Iterator[Callable[[], int | None]]:
+    """Makes of Ctrl-C and SIGTERM a wish to be asked for: a run can go on later only from where a step has ended.
 
-    def press(*_: Any) -> None:
-        if pressed:  # whoever presses twice will not wait
+    Yields:
+        A function that tells the number of the signal that has come, or None.
+    """
+    came: list[int] = []
+
+    def press(number: int, _: Any) -> None:
+        if came:  # whoever presses twice will not wait
             raise KeyboardInterrupt
-        pressed.append(True)
-        # Not echo: what is being written right now cannot be written to.
-        os.write(2, b"\nStopping after this step; Ctrl-C once more stops at once and keeps nothing.\n")
+        came.append(number)
+        # Not echo: what is being written right now cannot be written to. A terminal that is gone hears nothing.
+        with suppress(OSError):
+            os.write(2, b"\nStopping after this step; Ctrl-C once more stops at once.\n")
 
-    before = signal.signal(signal.SIGINT, press)
+    # What ignores a signal, as a job in the background does, goes on ignoring it.
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, press) for number in heard}
     try:
-        yield lambda: bool(pressed)
+        yield lambda: came[0] if came else None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -19,6 +19,7 @@ Decorator: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
 
 PARTS: Final[Mapping[str, Mapping[str, str]]] = {
     "parameterisation": {
+        "aligned": "parameterisations.aligned:Aligned",
         "cppn": "parameterisations.cppn:CPPN",
         "fourier": "parameterisations.fourier:Fourier",
         "pixels": "parameterisations.pixels:Pixels",
@@ -28,11 +29,13 @@ PARTS: Final[Mapping[str, Mapping[str, str]]] = {
         "adam": "optimisers:Adam",
         "ascent": "optimisers:Ascent",
         "lbfgs": "lbfgs:LBFGS",
+        "rmsprop": "rmsprop:RMSprop",
     },
     "penalties": {
         "l1": "regularisers:L1",
         "l2": "regularisers:L2",
         "p-norm": "regularisers:PNorm",
+        "plain-border": "border:PlainBorder",
         "spectrum": "regularisers:Spectrum",
         "total-variation": "regularisers:TotalVariation",
     },
@@ -57,8 +60,16 @@ def making_options(method: str) -> Decorator:
     """
     options: Sequence[Decorator] = (
         click.option("-m", "--method", default=method, show_default=True, help="See: agnoscope methods."),
-        click.option("--steps", type=click.IntRange(min=1), help="How many steps; the option iterations."),
-        click.option("--size", type=NUMBERS, help="Height and width of the picture: 224 or 224x320."),
+        click.option(
+            "--steps",
+            type=click.IntRange(min=1),
+            help="How many steps, in each octave or scale where there are some; the option iterations.",
+        ),
+        click.option(
+            "--size",
+            type=NUMBERS,
+            help="Height and width of the picture, 224x320; one number for a square, or a photo's longer side.",
+        ),
         click.option("--seed", type=click.IntRange(min=0), help="Of noise and of random views."),
         click.option(
             "-O",
@@ -79,7 +90,7 @@ def making_options(method: str) -> Decorator:
         click.option(
             "--save-every", type=click.IntRange(min=1), metavar="N", help="Keep every N-th picture in a folder."
         ),
-        click.option("--resume", is_flag=True, help="Go on with a run that Ctrl-C has stopped."),
+        click.option("--resume", is_flag=True, help="Go on with a run that was stopped or killed."),
         click.option("--batch-size", type=click.IntRange(min=1), help="Images or views at once."),
         partial(network_options, size=("--input-size",)),
     )

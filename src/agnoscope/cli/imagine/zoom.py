@@ -2,15 +2,20 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from agnoscope.cli.imagine.making import INTERRUPTED
+from agnoscope.cli.imagine.making import stop_between_steps
 from agnoscope.cli.imagine.options import configured
 from agnoscope.cli.options import load
-from agnoscope.cli.output import progress
+from agnoscope.cli.output import progress_of_run
 from agnoscope.errors import OptionError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agnoscope.optimisation.run import State
 
 
 def fly(
@@ -36,7 +41,7 @@ def fly(
 ) -> None:
     """Dream of a photo again and again, a little nearer each time, and write the animation.
 
-    Ctrl-C keeps the frames so far.
+    Ctrl-C keeps the frames so far; a flight cannot be gone on with.
 
     Args:
         model: what the command line calls the network.
@@ -71,16 +76,24 @@ def fly(
     if given := [flag for flag, value in single.items() if value]:
         raise OptionError(f"{given[0]} belongs to a single picture: leave it out with --zoom, which makes one file.")
     dream = configured(method, {"iterations": steps, "size": size, "seed": seed, **chosen}, options)
-    seen = []
-    with progress("flying") as report:
+    if not hasattr(dream, "zoom"):
+        raise OptionError(f"--zoom is for the method deep-dream, and {dream.name!r} cannot fly: leave one of them out.")
+    seen: list[NDArray[Any]] = []
+    with stop_between_steps() as stopped_by, progress_of_run("flying") as report:
+
+        def step(state: "State") -> None:
+            report(len(seen) * state.total + state.step, frames * state.total, float(state.objective.mean()))
+            if stopped_by() is not None:
+                raise KeyboardInterrupt
+
         try:
-            for picture in dream.zoom(load(model, network), image, frames, target):
-                seen.append(picture)
-                report(len(seen), frames)
+            for picture in dream.zoom(load(model, network), image, frames, target, callback=step):
+                seen.append(picture)  # noqa: PERF402  # extend keeps nothing for sure of a flight that is stopped
         except KeyboardInterrupt:
             if not seen:
                 raise
     animate(seen, path, hold=0.1)
-    click.echo(f"deep-dream: {len(seen)} of {frames} frames → {path}")
-    if len(seen) < frames:
-        sys.exit(INTERRUPTED)
+    click.echo(f"{dream.name}: {len(seen)} of {frames} frames → {path}")
+    if (number := stopped_by()) is not None and len(seen) < frames:
+        click.echo("Stopped: the frames so far are kept, and a flight cannot be gone on with.")
+        sys.exit(128 + number)

@@ -27,7 +27,7 @@ from agnoscope.targets.features import features_of
 from agnoscope.trees import leaves
 
 Callback: TypeAlias = Callable[[State], Any]
-"""Called after every step."""
+"""Called after every step; what it returns is ignored, and `raise StopIteration` in it stops the run."""
 
 
 @final
@@ -86,12 +86,14 @@ class Synthesizer(ABC):
     ) -> Synthesis:
         """Make the images.
 
-        A keyboard interrupt stops the run and returns the best images so far; `making.finished` tells.
+        A keyboard interrupt, or a callback that raises StopIteration, stops the run and returns the best images so far;
+        `making.finished` tells.
 
         Args:
             model: what `agnoscope.wrap` returned, or a network that it can wrap by itself.
             *asked: what `plan` takes after the network.
             callback: called after every step with an `agnoscope.optimisation.run.State`; what it returns is ignored.
+                Where it raises StopIteration, the run stops.
             batch_size: how many images or views go through the network at once; by default as many as keep its largest
                 activation below 32 MiB. Halved where memory runs out.
             resume: a file that `State.run.save` wrote: the run goes on from there.
@@ -111,15 +113,18 @@ class Synthesizer(ABC):
             for state in run:
                 if callback is not None:
                     callback(state)
-        except KeyboardInterrupt:
-            if run.best is None:
+        except (KeyboardInterrupt, StopIteration):
+            if not run.steps_done:
                 raise
         return run.result()
 
     def steps(
         self, model: Any, *asked: Any, batch_size: int | None = None, resume: str | Path | None = None
     ) -> Iterator[State]:
-        """The same step by step: `for state in method.steps(model, ...)`; `state.run.result()` gives the images."""
+        """The same step by step: `for state in method.steps(model, ...)`, left at will.
+
+        `state.run.result()` gives the images, `state.run.save(path)` a file to resume from.
+        """
         return iter(self.begin(model, *asked, batch_size=batch_size, resume=resume))
 
     def begin(

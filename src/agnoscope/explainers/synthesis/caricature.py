@@ -15,6 +15,7 @@ from agnoscope.optimisation.parameterisations.fourier import Fourier
 from agnoscope.optimisation.regularisers import Penalty
 from agnoscope.optimisation.stage import Stage
 from agnoscope.optimisation.transformations import Views
+from agnoscope.synthesis import as_picture
 from agnoscope.targets.features import features_of
 from agnoscope.targets.likeness import Likeness
 
@@ -58,7 +59,7 @@ class Caricature(Synthesizer):
 
         Args:
             model: the network.
-            image: the photo, or several of one size.
+            image: the photo, or several.
         """
         photos = photos_of(model, image, self.size or model.spec.size)
         count, size = len(photos.images), photos.images.shape[1:3]
@@ -73,5 +74,5 @@ class Caricature(Synthesizer):
             views_of(self.views, model, (layer,), size),
             penalties=tuple(penalty.settle(model, size) for penalty in self.penalties),
         )
-        captions = ("photo",) * len(photos.photos)
-        return Plan((stage,), photos.names, photos.photos, (photos.images,), captions=captions)
+        seen = tuple(as_picture(each, stage.canvas.bounds) for each in photos.images)
+        return Plan((stage,), photos.names, seen, (photos.images,), captions=("photo",) * count)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from agnoscope.errors import OptionError, TargetError
 from agnoscope.explainers.options import positive, whole
-from agnoscope.explainers.synthesis.base import Plan, Synthesizer
+from agnoscope.explainers.synthesis.base import Callback, Plan, Synthesizer
 from agnoscope.explainers.synthesis.layers import dream_layer
 from agnoscope.explainers.synthesis.photos import check_size, photos_of, resized, settled, takes
 from agnoscope.images import ImageLike
@@ -86,7 +86,13 @@ class DeepDream(Synthesizer):
         return Plan(stages, photos.names, photos.photos, inputs, captions=("photo",) * len(photos.photos))
 
     def zoom(
-        self, model: Any, image: ImageLike, frames: int, target: Any = None, factor: float = 1.05
+        self,
+        model: Any,
+        image: ImageLike,
+        frames: int,
+        target: Any = None,
+        factor: float = 1.05,
+        callback: Callback | None = None,
     ) -> Iterator[NDArray[np.uint8]]:
         """A flight into the dream: the picture is dreamt of, enlarged from its centre, dreamt of again, and so on.
 
@@ -98,6 +104,7 @@ class DeepDream(Synthesizer):
             frames: how many.
             target: what to drive up.
             factor: by which a frame is larger than the one before, above 1.
+            callback: called after every step of every frame. A keyboard interrupt ends the flight within its frame.
 
         Yields:
             uint8 pictures, shape (height, width, 3).
@@ -114,7 +121,11 @@ class DeepDream(Synthesizer):
         if len(images) > 1:
             raise OptionError(f"A flight begins from one photo; {len(images)} were given.")
         for number in range(frames):
-            made = replace(self, size=images.shape[1:3], seed=self.seed + number)(wrapped, images, target)
+            run = replace(self, size=images.shape[1:3], seed=self.seed + number).begin(wrapped, images, target)
+            for state in run:
+                if callback is not None:
+                    callback(state)
+            made = run.result()
             yield as_picture(made.images[0], made.bounds)
             images = enlarged(made.images, factor)
 

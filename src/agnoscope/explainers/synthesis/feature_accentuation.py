@@ -72,7 +72,7 @@ class FeatureAccentuation(Synthesizer):
 
         Args:
             model: the network.
-            image: the photo, or several of one size.
+            image: the photo, or several.
             target: what to drive up; a list of classes has one for each photo.
         """
         positive("nearness", self.nearness, or_zero=True)

@@ -24,7 +24,7 @@ from agnoscope.optimisation.parameterisations.fourier import Fourier
 from agnoscope.optimisation.regularisers import Penalty, PNorm, TotalVariation
 from agnoscope.optimisation.stage import Stage
 from agnoscope.optimisation.transformations import Views
-from agnoscope.synthesis import Synthesis
+from agnoscope.synthesis import Synthesis, as_picture
 from agnoscope.target import side_by_side
 from agnoscope.targets.features import Distance, features_of
 
@@ -70,7 +70,7 @@ class FeatureInversion(Synthesizer):
 
         Args:
             model: the network.
-            image: the photo, or several of one size where there is one layer.
+            image: the photo, or several where there is one layer.
         """
         photos = photos_of(model, image, self.size or model.spec.size)
         size = photos.images.shape[1:3]
@@ -93,8 +93,9 @@ class FeatureInversion(Synthesizer):
             penalties=tuple(penalty.settle(model, size) for penalty in self.penalties),
             restful=True,
         )
-        names, captions = layers if len(layers) > 1 else photos.names, ("photo",) * len(photos.photos)
-        return Plan((stage,), names, photos.photos, (photos.images,), captions=captions)
+        names, captions = layers if len(layers) > 1 else photos.names, ("photo",) * len(photos.names)
+        seen = tuple(as_picture(each, stage.canvas.bounds) for each in photos.images)
+        return Plan((stage,), names, seen, (photos.images,), captions=captions)
 
     def finish(self, model: Model, plan: Plan, made: Synthesis) -> Synthesis:  # noqa: ARG002
         """Add how far the features still are, and how much of the photo is back.
@@ -109,6 +110,8 @@ class FeatureInversion(Synthesizer):
 
     def row(self, model: Any, image: ImageLike, layers: Sequence[str] | None = None, **call: Any) -> Synthesis:
         """What each of several layers still knows of a photo, one image for each layer; each by a run of its own.
+
+        A run that is stopped ends the row, which then has the images so far.
 
         Args:
             model: what `agnoscope.wrap` returned, or a network that it can wrap by itself.
@@ -129,8 +132,20 @@ class FeatureInversion(Synthesizer):
         if len(photos.images) > 1:
             raise OptionError(f"A row over the layers is about one photo; {len(photos.images)} were given.")
         chosen = tuple(layers) if layers is not None else spread_layers(wrapped, photos.images.shape[1:3])
-        made = [replace(self, layer=layer)(wrapped, image, **call) for layer in chosen]
-        return beside(made, chosen)
+        made: list[Synthesis] = []
+        try:
+            for layer in chosen:
+                made.append(replace(self, layer=layer)(wrapped, image, **call))
+                if not made[-1].making.finished:
+                    break
+        except KeyboardInterrupt:  # before the layer's first step
+            if not made:
+                raise
+        row = beside(made, chosen[: len(made)])
+        if len(made) == len(chosen):
+            return row
+        warnings = (*row.making.warnings, f"Stopped at {len(made)} of {len(chosen)} layers.")
+        return replace(row, making=replace(row.making, finished=False, warnings=warnings))
 
     def _layers(self, model: Model, size: tuple[int, int]) -> tuple[str, ...]:
         asked = (self.layer,) if isinstance(self.layer, str) else self.layer or (layer_at(model, size, LATE),)

@@ -41,8 +41,8 @@ class Multifaceted(Synthesizer):
     nature, is where its image begins. The facets come largest first. The paper's t-SNE before the clustering is left
     out: k-means on the principal components needs no map of two dimensions.
 
-    The result's `photos` are the means, and its `extras` tell the "members" of each facet: how many photos are in its
-    cluster.
+    The result's `photos` are the means, beside which the images are drawn, and its `extras` tell the "members" of each
+    facet: how many photos are in its cluster.
 
     Attributes:
         facets: how many, 2 or more.
@@ -102,17 +102,18 @@ class Multifaceted(Synthesizer):
         )
         plan = made.plan(model, [*several(target)] * self.facets)
         canvas = plan.stages[0].canvas
-        begin = resized(means, canvas.size)
+        begin, sizes = resized(means, canvas.size), np.bincount(members)
         return Plan(
             (replace(plan.stages[0], begin=lambda _: begin),),
             tuple(f"{name}, facet {number}" for number, name in enumerate(plan.names, start=1)),
             tuple(as_picture(mean, canvas.bounds) for mean in begin),
-            (begin, np.bincount(members)),
+            (begin, sizes),
             plan.notes,
+            tuple(f"mean of {min(size, self.nearest)} photos" for size in sizes),
         )
 
     def finish(self, model: Model, plan: Plan, made: Synthesis) -> Synthesis:  # noqa: ARG002
-        return replace(made, extras={"members": plan.inputs[1]})
+        return replace(made, extras={"members": plan.inputs[1]}, making=replace(made.making, targets=plan.names))
 
     def _features(self, model: Model, images: NDArray[Any]) -> NDArray[np.float64]:
         """What the layer tells of each photo, shape (images, channels)."""

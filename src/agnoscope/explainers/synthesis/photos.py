@@ -28,23 +28,26 @@ def photos_of(model: Model, images: ImageLike, size: Any = None) -> Batch:
 
     Args:
         model: the network.
-        images: one photo, or several of one size.
-        size: the longer side in pixels, the proportions kept, or height and width; None is the photo's own size, at
-            most 1024 on the longer side, else the nearest one of multiples of 8, 16 or 32, else the network's own.
+        images: one photo, or several; of one size unless height and width are given.
+        size: the longer side in pixels, the proportions kept, or height and width, which float arrays must have; None
+            is the photo's own size, at most 1024 on the longer side, else the nearest one of multiples of 8, 16 or 32,
+            else the network's own.
 
     Raises:
         ImageError: an image cannot be read or does not fit.
         ModelError: the network cannot take this size; says which ones it takes.
         OptionError: the size is none.
     """
+    if isinstance(size, tuple | list):
+        check_size(model, wanted := size_of(model, size))
+        return load(images, replace(model.spec, size=wanted), model.dtype)
     batch = load(images, replace(model.spec, size=None), model.dtype)
     own = batch.images.shape[1:3]
     if size is None:
-        wanted = next((each for each in _near(model, _within(own, LONGEST)) if takes(model, each)), None)
-        wanted = wanted or size_of(model, None)
+        near = next((each for each in _near(model, _within(own, LONGEST)) if takes(model, each)), None)
+        wanted = near or size_of(model, None)
     else:
-        wanted = size_of(model, size) if isinstance(size, tuple | list) else _scaled(own, whole("size", size))
-        check_size(model, wanted)
+        check_size(model, wanted := _scaled(own, whole("size", size)))
     return replace(batch, images=resized(batch.images, wanted))
 
 
