@@ -78,7 +78,7 @@ def train(steps: int = STEPS) -> nn.Sequential:
 
 
 def export(paints: nn.Sequential) -> dict[str, Any]:
-    """The weights as `agnoscope.demo.generator.load_weights` reads them, normalisations folded in, half precision."""
+    """The weights as `agnoscope.demo.load_weights` reads them, normalisations folded in, half precision."""
     modules = [*paints]
     weights: dict[str, Any] = {}
     places = [place for place, module in enumerate(modules) if isinstance(module, nn.Conv2d)]

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import SkipTest
 
 import numpy as np
 import pytest
@@ -19,7 +18,8 @@ import pytest
 import agnoscope as ag
 from agnoscope.backends.reference import KINDS, Network, forward
 from agnoscope.plugins import plugins
-from agnoscope.testing import SIZE, Backend, checks, deep_network, images
+from agnoscope.testing import SIZE, Backend, deep_network, images
+from tests.kit import outcomes
 
 ROOT = Path(__file__).parents[1]
 # What a backend without gradients cannot show.
@@ -77,21 +77,6 @@ def report() -> None:
         "refused": refusal(lambda: ag.explain(model, images(), "gradient-norm")),
     }
     print(json.dumps(answer))
-
-
-def outcomes(subject: Backend | ag.Explainer) -> dict[str, str]:
-    """The name of every check and how it ended."""
-    found = {}
-    for check in checks(subject):
-        name = check.func.__name__  # type: ignore[attr-defined]
-        try:
-            check()
-            found[name] = "passed"
-        except SkipTest:
-            found[name] = "skipped"
-        except AssertionError as error:
-            found[name] = str(error)
-    return found
 
 
 def refusal(action: Callable[[], Any]) -> str:

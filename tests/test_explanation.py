@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agnoscope import Explanation, FileError, Occlusion, OptionError, Provenance, Saliency, wrap
+from agnoscope import Explanation, FileError, Occlusion, OptionError, Provenance, Saliency, Synthesis, wrap
+from agnoscope.archive import write_whole
 from agnoscope.backends.reference import Network
-from agnoscope.explanation import FORMAT, write_whole
+from agnoscope.explanation import FORMAT
 from agnoscope.plugins import Plugins
 from agnoscope.testing import deep_network, images
 
@@ -118,6 +119,13 @@ def test_nothing_in_a_file_is_executed(
 def header(explanation: Explanation, **changes: Any) -> bytes:
     provenance = asdict(explanation.provenance) | changes.pop("provenance", {})
     return npy(np.array(json.dumps({"format": FORMAT, "names": ["a"] * 3, "provenance": provenance} | changes)))
+
+
+def test_a_file_from_before_kinds_is_an_explanation(tmp_path: Path, explanation: Explanation) -> None:
+    loaded = Explanation.load(rewritten(explanation.save(tmp_path / "why.npz"), header=header(explanation)))
+    assert loaded.provenance == explanation.provenance
+    with pytest.raises(FileError, match=r"is no synthesis that agnoscope saved: it is of the kind 'explanation'"):
+        Synthesis.load(tmp_path / "why.npz")
 
 
 def test_a_file_of_a_later_version_asks_for_an_upgrade(tmp_path: Path, explanation: Explanation) -> None:

@@ -180,6 +180,14 @@ def test_a_mixed_list_keeps_its_order_and_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(batch.images, np.stack([SHARES, dark, SHARES, SHARES]).astype(np.float32))
 
 
+def test_a_picture_that_was_opened_keeps_the_name_of_its_file(tmp_path: Path) -> None:
+    path = saved(tmp_path, "stripes.png")
+    with Image.open(path) as opened:
+        assert load([opened, opened.copy()], RGB).names == ("stripes.png", "image 2")
+    mapped = np.memmap(tmp_path / "pixels", np.uint8, "w+", shape=PHOTO.shape)
+    assert load(mapped, RGB).names == ("image 1",)
+
+
 def test_photos_are_resized_and_float_arrays_are_not() -> None:
     spec = InputSpec(size=(2, 3))
     halved = np.asarray(Image.fromarray(PHOTO).resize((3, 2), Image.Resampling.BILINEAR))

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import SkipTest
 
 import pytest
 
@@ -18,30 +17,15 @@ from agnoscope.testing import (
     BACKEND_CHECKS,
     EXPLAINER_CHECKS,
     Backend,
-    checks,
     deep_network,
     images,
     parametrize_with_checks,
     rectified_network,
 )
 from tests.flaws import FLAWS, Shifted, Sound
+from tests.kit import outcomes
 
 pytest_plugins = ["pytester"]
-
-
-def outcomes(subject: Backend | Explainer) -> dict[str, str]:
-    """The name of every check to "passed", "skipped" or how it failed."""
-    found = {}
-    for check in checks(subject):
-        name = check.func.__name__  # type: ignore[attr-defined]
-        try:
-            check()
-            found[name] = "passed"
-        except SkipTest:
-            found[name] = "skipped"
-        except Exception as error:
-            found[name] = repr(error)
-    return found
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import agnoscope as ag
+from agnoscope.archive import write_whole
 from agnoscope.demo import CLASSES, load, make_scenes, scene
-from agnoscope.explanation import write_whole
 from agnoscope.metrics import mass_accuracy
 from agnoscope.render.blend import fitted, overlaid
 from agnoscope.render.colour import Scale, table

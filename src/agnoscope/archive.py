@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.errors import FileError
-from agnoscope.explanation import write_whole
 
 
 def write_archive(
@@ -53,14 +54,40 @@ def read_archive(
             header = json.loads(str(stored["header"]))
             wanted = [name for name in stored.files if name != "header"] if only is None else only
             arrays = {name: stored[name] for name in wanted}
-        right, version = header["kind"] == kind, header["format"]
+        found, version = header.get("kind", "explanation"), int(header["format"])  # the oldest files are explanations
     except FileNotFoundError:
         raise FileError(f"There is no file {str(path)!r}.") from None
     except Exception as error:  # whatever a damaged archive makes of itself
         # Not NumPy's own words, which advise to allow pickles.
         raise FileError(f"{str(path)!r} is no {kind} that agnoscope saved, or is damaged.") from error
-    if not right:
-        raise FileError(f"{str(path)!r} is no {kind} that agnoscope saved, but a {header['kind']}.")
+    if found != kind:
+        raise FileError(f"{str(path)!r} is no {kind} that agnoscope saved: it is of the kind {found!r}.")
     if version > newest:
         raise FileError(f"{str(path)!r} was written by a newer agnoscope: upgrade to read it.")
     return header, arrays
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file beside its place and move it there, so that nothing half-written is ever seen.
+
+    Raises:
+        FileError: the folder does not exist or cannot be written to.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise FileError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        # mkstemp makes files private; a picture should be as readable as any other new file
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise FileError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
+        raise
+    return path

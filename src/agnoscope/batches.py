@@ -34,10 +34,14 @@ def chunks(count: int, size: int) -> Iterator[tuple[NDArray[np.intp], int]]:
     Yields:
         The items' numbers, the last one repeated to fill the last chunk, and how many of them count.
     """
-    size = even(count, size)
-    for start in range(0, count, size):
-        rows = np.arange(start, start + size)
-        yield np.minimum(rows, count - 1), min(size, count - start)
+    return filled(count, even(count, size))
+
+
+def filled(count: int, length: int) -> Iterator[tuple[NDArray[np.intp], int]]:
+    """Cut `count` items into chunks of just this length; yields as `chunks` does."""
+    for start in range(0, count, length):
+        rows = np.arange(start, start + length)
+        yield np.minimum(rows, count - 1), min(length, count - start)
 
 
 def comfortable_batch(model: Model, size: tuple[int, int]) -> int:

@@ -7,9 +7,6 @@ An explanation is never normalised. Reducing it to one map per image is a separa
 import base64
 import html
 import io
-import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,9 +15,11 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.archive import read_archive, write_archive, write_whole
 from agnoscope.errors import FileError, OptionError
 from agnoscope.trees import tupled
 
+KIND: Final = "explanation"
 FORMAT: Final = 1
 """Version of the file; a reader refuses newer ones."""
 
@@ -183,21 +182,17 @@ class Explanation:
         if path.suffix.lower() == ".npz":
             if options:
                 raise OptionError(f"A .npz file takes no options, and got {', '.join(options)}.")
-            return write_whole(path, self._pack())
+            return self._write(path)
         if path.suffix.lower() not in PICTURES:
             raise FileError(f"{path.name!r} must end in .npz (the values) or {', '.join(PICTURES)} (a picture).")
         return save_picture(self.draw(**options), path)
 
-    def _pack(self) -> bytes:
-        header = {"format": FORMAT, "names": self.names, "provenance": asdict(self.provenance)}
-        arrays = {"values": self.values, "header": np.array(json.dumps(header, default=_plain))}
-        if self.output is not None:
-            arrays["output"] = self.output
+    def _write(self, path: Path) -> Path:
+        header = {"kind": KIND, "format": FORMAT, "names": self.names, "provenance": asdict(self.provenance)}
+        arrays = {"values": self.values} | ({} if self.output is None else {"output": self.output})
         arrays |= {f"photo{i}": photo for i, photo in enumerate(self.photos)}
         arrays |= {f"extra {name}": extra for name, extra in self.extras.items()}
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        return buffer.getvalue()
+        return write_archive(path, header, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -206,25 +201,17 @@ class Explanation:
         Raises:
             FileError: the file is missing, damaged, no explanation, or of a newer version.
         """
+        header, arrays = read_archive(path, KIND, FORMAT)
         try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                header = json.loads(str(stored["header"]))
-                if header["format"] > FORMAT:
-                    raise FileError(f"{str(path)!r} was written by a newer agnoscope: upgrade to read it.")
-                return cls(
-                    values=stored["values"],
-                    photos=tuple(stored[f"photo{i}"] for i in range(len(header["names"]))),
-                    names=tuple(header["names"]),
-                    provenance=Provenance(**tupled(header["provenance"])),
-                    output=stored.get("output"),
-                    extras={n.removeprefix("extra "): stored[n] for n in stored.files if n.startswith("extra ")},
-                )
-        except FileError:
-            raise
-        except FileNotFoundError:
-            raise FileError(f"There is no file {str(path)!r}.") from None
-        except Exception as error:  # whatever a damaged archive makes of itself
-            # Not NumPy's own words, which advise to allow pickles.
+            return cls(
+                values=arrays["values"],
+                photos=tuple(arrays[f"photo{i}"] for i in range(len(header["names"]))),
+                names=tuple(header["names"]),
+                provenance=Provenance(**tupled(header["provenance"])),
+                output=arrays.get("output"),
+                extras={n.removeprefix("extra "): a for n, a in arrays.items() if n.startswith("extra ")},
+            )
+        except (KeyError, TypeError) as error:
             raise FileError(f"{str(path)!r} is no explanation that agnoscope saved, or is damaged.") from error
 
     def _repr_png_(self) -> bytes:
@@ -251,11 +238,6 @@ class Explanation:
         )
 
 
-def _plain(value: np.generic | NDArray[Any]) -> Any:
-    """Options may be NumPy's numbers, which JSON does not know."""
-    return value.tolist()
-
-
 def save_picture(picture: Any, path: str | Path) -> Path:
     """Write a PIL image, whole or not at all; the ending says the format.
 
@@ -269,29 +251,3 @@ def save_picture(picture: Any, path: str | Path) -> Path:
     buffer = io.BytesIO()
     (picture.convert("RGB") if form == "JPEG" else picture).save(buffer, form)  # JPEG knows no transparency
     return write_whole(path, buffer.getvalue())
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file beside its place and move it there, so that nothing half-written is ever seen.
-
-    Raises:
-        FileError: the folder does not exist or cannot be written to.
-    """
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise FileError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp makes files private; a picture should be as readable as any other new file
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise FileError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
-        raise
-    return path

@@ -174,6 +174,12 @@ def load_one(
     return _prepared(_single(image, spec, name), name, spec, dtype)
 
 
+def name_of(image: ImageLike) -> str:
+    """The name of an image's file: of a path, or of a picture that Pillow opened; "" for what has none."""
+    path = getattr(image, "filename", "") if _is_picture(image) else image
+    return Path(path).name if isinstance(path, str | Path) else ""
+
+
 def load_array(image: ImageLike, spec: InputSpec, dtype: str = "float32", name: str = "The image") -> NDArray[Any]:
     """The array of `load_one` alone, for those who look at many; raises likewise."""
     return _array_for(np.asarray(_single(image, spec, name)), name, spec, dtype)
@@ -202,12 +208,12 @@ def _listed(images: ImageLike) -> list[Any]:
 def _singles(item: Any, spec: InputSpec) -> list[tuple[Any, str]]:
     """Split a batch into single images, each with the name of its file, if any."""
     if isinstance(item, str | Path):
-        return [(decode(item), Path(item).name)]
+        return [(decode(item), name_of(item))]
     if isinstance(item, list | tuple):
         raise ImageError("A list of numbers is no image: make an array of it.")
     if _is_picture(item):
         with reading("The picture"):
-            return [(upright_rgb(item, "The picture"), "")]
+            return [(upright_rgb(item, "The picture"), name_of(item))]
     array = _array(item, spec)
     if array.ndim == 4:
         return [(single, "") for single in array]

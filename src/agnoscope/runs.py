@@ -17,10 +17,11 @@ from typing import Any, Final, final
 
 import numpy as np
 
+from agnoscope.archive import write_whole
 from agnoscope.errors import FileError, ImageError, NonFiniteError, OptionError, TargetError
 from agnoscope.explainers.base import Explainer, Progress, as_explainer, record, silent
-from agnoscope.explanation import Explanation, write_whole
-from agnoscope.images import ImageLike
+from agnoscope.explanation import Explanation
+from agnoscope.images import ImageLike, name_of
 from agnoscope.model import Model
 from agnoscope.target import as_target
 from agnoscope.weights import unused
@@ -169,7 +170,8 @@ def _named(images: str | Path | Iterable[ImageLike]) -> Iterator[tuple[str, Imag
             raise ImageError(
                 f"Image {number} has shape {tuple(image.shape)}: give the images one by one, or one batch."
             )
-        yield unused(str(image) if isinstance(image, str | Path) else f"image {number}", uses), image
+        name = str(image) if isinstance(image, str | Path) else name_of(image) or f"image {number}"
+        yield unused(name, uses), image
 
 
 def _told(value: Any) -> str:

@@ -29,6 +29,12 @@ def test_it_writes_one_page_and_says_what_it_left_out(folder: Path) -> None:
     assert "sees, in pixels" not in html
 
 
+def test_scenes_are_called_as_they_were_asked_for(folder: Path) -> None:
+    done = run("demo:honest", "demo:3", "demo:0", "-m", "saliency", "--no-checks")
+    assert [line.partition(": ")[0] for line in done.output.splitlines()[:2]] == ["demo:3", "demo:0"]
+    assert "image 1" not in (folder / "report.html").read_text()
+
+
 def test_checks_can_be_left_out_and_receptive_fields_measured(folder: Path) -> None:
     words = ("py:mine.py:wrapped", "photo.png", "-m", "saliency", "-t", "2", "--title", "A <b>title</b>")
     done = run(*words, "--no-checks", "--receptive-fields")

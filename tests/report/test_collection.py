@@ -57,7 +57,8 @@ def test_neighbours_by_pixels_are_those_whose_pixels_are_alike(scan: Scan) -> No
 
 def test_channels_that_stand_out_come_with_the_patches_that_excite_them_most(scan: Scan, told: Surroundings) -> None:
     features = scan.features().astype(np.float64)
-    above = (features[5] - features.mean(axis=0)) / np.where(features.std(axis=0) > 0, features.std(axis=0), np.inf)
+    spread = features.std(axis=0, ddof=1)
+    above = (features[5] - features.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
     assert [one.channel for one in told.channels] == [int(c) for c in np.argsort(-above)[:4] if above[c] > 0]
     top = scan.top(k=7)
     for one in told.channels:
@@ -105,6 +106,7 @@ def test_photos_that_have_gone_leave_their_names(tmp_path: Path) -> None:
         "2.png": True,
         "3.png": False,
     }
+    assert {one.name for one in near.by_pixels} == {"1.png", "3.png"}  # what is unknown is near to nothing
     assert "cannot be read any more" in report.html()
 
 

@@ -176,6 +176,15 @@ def test_in_print_there_are_maps_and_no_controls(tab: Tab) -> None:
     assert clean(tab)
 
 
+def test_four_methods_stand_in_one_row_of_a_printed_page(visit: Visit) -> None:  # noqa: F811
+    html = make_report(hostile_model(), pictures(1), ("saliency",) * 4, checks=(), layers=()).html()
+    page = visit(html, viewport={"width": 740, "height": 1000}).page
+    page.emulate_media(media="print")
+    boxes = page.locator(".panel").evaluate_all("(all) => all.map((one) => one.getBoundingClientRect())")
+    assert len({box["top"] for box in boxes}) == 1
+    assert max(box["right"] for box in boxes) <= 740
+
+
 def test_it_stands_without_scripts_too(visit: Visit, html: str) -> None:  # noqa: F811
     tab = visit(html, java_script_enabled=False)
     assert tab.page.locator(".map").first.is_visible()

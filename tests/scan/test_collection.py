@@ -131,6 +131,9 @@ def test_an_array_file_that_becomes_shorter_loses_images_and_nothing_else(tmp_pa
     np.testing.assert_array_equal(found[5].read(), PIXELS[5])
     with pytest.raises(ImageError, match=r"Image 6 of .* shorter"):
         found[6].read()
+    (tmp_path / "pixels.npy").unlink()
+    with pytest.raises(ImageError, match=r"Image 5 of .* cannot be read"):
+        found[5].read()
 
 
 def test_blocks_that_are_not_wanted_are_passed_over() -> None:

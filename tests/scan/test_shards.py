@@ -227,6 +227,15 @@ def test_a_scan_knows_its_network(model: Any, tmp_path: Path) -> None:
         scan.check(ag.wrap(ag.testing.rectified_network(), input_size=(5, 7)))
 
 
+def test_a_layer_is_known_by_its_name_or_by_an_ending_that_only_one_has(tmp_path: Path) -> None:
+    kept = [{"name": name} for name in ("a/relu", "relu", "b/pool", "c/pool", "a/conv")]
+    scan = Scan(tmp_path, {"plan": {"layers": kept}}, np.arange(1), ["image"], None, [])
+    assert [scan.layer(name) for name in (None, "relu", "conv", "b/pool")] == ["a/relu", "relu", "a/conv", "b/pool"]
+    for name in ("pool", "dense"):
+        with pytest.raises(LayerError, match=f"kept no layer {name!r}, but a/relu, relu, "):
+            scan.layer(name)
+
+
 def test_what_was_not_kept_is_refused(model: Any, tmp_path: Path) -> None:
     scan = scan_all(model, X, tmp_path, layers="relu2", keep=3)
     for wrong in (lambda: scan.top("relu1"), lambda: scan.features("nowhere"), lambda: next(scan.maps("relu2"))):

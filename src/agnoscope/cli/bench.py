@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from agnoscope.cli.diagnose import SCENES, load_cases
-from agnoscope.cli.options import load, network_options
+from agnoscope.cli.options import batch_option, load, masks_option, network_options, seed_option
 from agnoscope.cli.output import new_table, progress, show
 from agnoscope.errors import OptionError
 
@@ -25,14 +25,14 @@ METHODS: Final = ("saliency", "input-x-gradient", "guided-backprop", "grad-cam",
 @click.command()
 @click.argument("model")
 @click.argument("images", default=SCENES)
-@click.option("--masks", help="Folder of masks with the photos' names: black is background.")
+@masks_option
 @click.option("-m", "--method", "methods", multiple=True, help=f"Several times.  [default: {', '.join(METHODS)}]")
 @click.option("--metric", "metrics", multiple=True, help="Several times.  [default: mass, rank, pointing game, AUROC]")
 @click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Several times.  [default: all]")
 @click.option("--count", default=100, show_default=True, help="Images per task; of a folder, all are taken.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of scenes, mosaics and noise.")
+@seed_option("Of scenes, mosaics and noise.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File for the table: .json or .csv.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images or samples at once.")
+@batch_option
 @network_options
 def bench(
     model: str,
@@ -54,9 +54,9 @@ def bench(
     below the methods: what is no better than they are tells nothing.
     """
     from agnoscope.api import make_explainer
+    from agnoscope.archive import write_whole
     from agnoscope.evaluation.bench import USUAL
     from agnoscope.evaluation.bench import bench as judge
-    from agnoscope.explanation import write_whole
 
     explainers = {name: make_explainer(name, {}) for name in methods or METHODS}
     if out is not None and out.suffix.lower() not in (".json", ".csv"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agnoscope.cli.options import load, load_images, network_options
+from agnoscope.cli.options import batch_option, load, load_images, network_options
 from agnoscope.cli.output import new_table, progress, show
 from agnoscope.errors import OptionError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("-t", "--target", help="Class number, label or top-1.  [default: top-1 of the first network]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("comparison.png"), show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for the table.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images or samples at once.")
+@batch_option
 @network_options
 def compare(
     model: str,
@@ -46,8 +46,9 @@ def compare(
     several networks of the same weights (--with), stand side by side with a column of their differences.
     """
     from agnoscope.api import make_explainer
+    from agnoscope.archive import write_whole
     from agnoscope.evaluation import comparison
-    from agnoscope.explanation import PICTURES, save_picture, write_whole
+    from agnoscope.explanation import PICTURES, save_picture
     from agnoscope.trees import for_json
 
     if out.suffix.lower() not in PICTURES:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agnoscope.cli.options import load, named_value, network_options
+from agnoscope.cli.options import batch_option, load, masks_option, named_value, network_options, seed_option
 from agnoscope.cli.output import new_table, progress, show
 from agnoscope.errors import OptionError
 
@@ -21,21 +21,15 @@ SCENES = "demo:scenes"
 @click.command()
 @click.argument("model")
 @click.argument("images")
-@click.option("--masks", help="Folder of masks with the photos' names: black is background.")
+@masks_option
 @click.option("-m", "--method", default="grad-cam", show_default=True, help="Whose evidence is counted.")
 @click.option("-O", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Any option of the method.")
 @click.option("--count", default=120, show_default=True, help="Of demo:scenes: how many.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Of demo:scenes, and of the choice of other backgrounds.",
-)
+@seed_option("Of demo:scenes, and of the choice of other backgrounds.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Picture of the most suspect photos.")
 @click.option("--worst", type=click.IntRange(min=1), default=6, show_default=True, help="How many of them.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for all numbers.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images at once.")
+@batch_option
 @network_options
 def diagnose(
     model: str,
@@ -58,9 +52,10 @@ def diagnose(
     background.
     """
     from agnoscope.api import make_explainer
+    from agnoscope.archive import write_whole
     from agnoscope.evaluation import diagnosis as examination
     from agnoscope.evaluation.pictures import worst_pictures
-    from agnoscope.explanation import PICTURES, save_picture, write_whole
+    from agnoscope.explanation import PICTURES, save_picture
 
     explainer = make_explainer(method, dict(map(named_value, options)))
     if out is not None and out.suffix.lower() not in PICTURES:

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agnoscope.cli.options import NUMBERS, load, load_image, load_images, named_value, network_options, parsed
+from agnoscope.cli.options import (
+    NUMBERS,
+    batch_option,
+    load,
+    load_image,
+    load_images,
+    named_value,
+    network_options,
+    parsed,
+)
 from agnoscope.cli.output import progress
 from agnoscope.errors import OptionError
 
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("-O", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Any option of the method.")
 @click.option("--renderer", default="overlay", show_default=True, help="See: agnoscope plugins.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of random methods.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images or samples at once.")
+@batch_option
 @network_options
 def explain(
     model: str,

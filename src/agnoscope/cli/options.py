@@ -34,6 +34,15 @@ def _number(text: str) -> int | float:
 NUMBERS: Final = Numbers()
 
 
+batch_option = click.option("--batch-size", type=click.IntRange(min=1), help="Images or samples at once.")
+masks_option = click.option("--masks", help="Folder of masks with the photos' names: black is background.")
+
+
+def seed_option(words: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option --seed; the words say of what it is the seed."""
+    return click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help=words)
+
+
 def network_options(
     command: Callable[..., None], size: Sequence[str] = ("--size", "--input-size")
 ) -> Callable[..., None]:
@@ -95,15 +104,19 @@ def parsed(text: str) -> Any:
 
 
 def load_image(text: str) -> Any:
-    """A photo's path, or the bundled scene that demo:NUMBER stands for."""
+    """A photo's path, or the bundled scene that demo:NUMBER stands for, as a picture of that name."""
     if not text.startswith("demo:"):
         return text
+    from PIL import Image
+
     from agnoscope.demo.show import scene
 
     number = text.removeprefix("demo:")
     if not number.isdecimal():
         raise OptionError(f"{text!r} is no scene: write demo:0, demo:1, and so on.")
-    return scene(int(number)).image
+    picture = Image.fromarray(scene(int(number)).image)
+    picture.filename = text  # type: ignore[attr-defined]  # as of one that was opened
+    return picture
 
 
 def load_images(texts: Sequence[str]) -> list[Any]:

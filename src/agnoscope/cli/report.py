@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from agnoscope.cli.options import load, load_images, network_options
+from agnoscope.cli.options import batch_option, load, load_images, network_options
 from agnoscope.cli.output import progress
 
 
@@ -21,7 +21,7 @@ from agnoscope.cli.output import progress
 @click.option("--receptive-fields", is_flag=True, help="Measure them for the table of layers.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
 @click.option("--title", help="Of the page.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images or samples at once.")
+@batch_option
 @network_options
 def report(
     model: str,

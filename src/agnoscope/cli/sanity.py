@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from agnoscope.cli.diagnose import SCENES
-from agnoscope.cli.options import load, load_images, network_options
+from agnoscope.cli.options import batch_option, load, load_images, network_options, seed_option
 from agnoscope.cli.output import new_table, progress, show
 from agnoscope.errors import OptionError
 
@@ -28,15 +28,9 @@ COLUMNS: Final = 6
 @click.option("-m", "--method", "methods", multiple=True, help=f"Several times.  [default: {', '.join(METHODS)}]")
 @click.option("--other", metavar="MODEL", help="The same architecture, trained on random labels.")
 @click.option("--count", default=24, show_default=True, help="Of demo:scenes: how many.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Of demo:scenes, and of the randomised weights.",
-)
+@seed_option("Of demo:scenes, and of the randomised weights.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File for all numbers: .json.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images or samples at once.")
+@batch_option
 @network_options
 def sanity(
     model: str,
@@ -57,8 +51,8 @@ def sanity(
     """
     from agnoscope.answers import predict
     from agnoscope.api import make_explainer
+    from agnoscope.archive import write_whole
     from agnoscope.evaluation.sanity import sanity as examine
-    from agnoscope.explanation import write_whole
     from agnoscope.images import load as prepared
 
     explainers = {name: make_explainer(name, {}) for name in methods or METHODS}

@@ -50,15 +50,16 @@ def load_weights(name: str) -> dict[str, NDArray[np.float32]]:
 
     Args:
         name: "honest", trained where things and grounds are independent, "cheater", trained where
-            each thing lies on its own ground, or "memoriser", trained on shuffled labels.
+            each thing lies on its own ground, "memoriser", trained on shuffled labels, or "generator",
+            the network of `agnoscope.demo.generator`.
 
     Returns:
         `conv1/kernel` (height, width, inputs, outputs) and `conv1/bias` (outputs) up to `conv5`,
-        then `dense/kernel` (inputs, outputs) and `dense/bias` (outputs).
+        then, but for the generator, `dense/kernel` (inputs, outputs) and `dense/bias` (outputs).
 
     Raises:
         FileNotFoundError: If no weights have this name.
     """
     data = resources.files("agnoscope.demo").joinpath(f"{name}.npz").read_bytes()
     with np.load(io.BytesIO(data)) as arrays:
-        return dict(arrays)
+        return {name: array.astype(np.float32) for name, array in arrays.items()}

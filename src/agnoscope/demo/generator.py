@@ -6,16 +6,13 @@ channels, and whose output is the picture. Each layer is a convolution: the firs
 pixel, the others follow an enlargement by two.
 """
 
-import io
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
-
 from agnoscope.api import wrap
-from agnoscope.demo.architecture import Weights
+from agnoscope.demo.architecture import Weights, load_weights
+from agnoscope.demo.networks import torch_sequential
 from agnoscope.errors import OptionError
 from agnoscope.model import Model
 from agnoscope.plugins import plugins
@@ -66,20 +63,8 @@ def load(backend: str) -> Model:
     if backend not in BUILDERS:
         raise OptionError(f"The demo generator is built for {', '.join(BUILDERS)}, not for {backend!r}.")
     plugins().use("backend", backend)  # says what to install where the framework is missing
-    network, variables = BUILDERS[backend](load_weights())
+    network, variables = BUILDERS[backend](load_weights("generator"))
     return wrap(network, variables, input_size=(1, 1), channels=CODE, bounds=(-REACH, REACH))
-
-
-def load_weights() -> Weights:
-    """The weights that ship with the package.
-
-    Returns:
-        `conv1/kernel` (height, width, inputs, outputs) and `conv1/bias` (outputs) up to `conv5`, stored in half
-        precision.
-    """
-    data = resources.files("agnoscope.demo").joinpath("generator.npz").read_bytes()
-    with np.load(io.BytesIO(data)) as arrays:
-        return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def torch_network(weights: Weights) -> "torch.nn.Sequential":
@@ -101,16 +86,7 @@ def torch_network(weights: Weights) -> "torch.nn.Sequential":
         layers[name.replace("conv", "relu")] = torch.nn.ReLU()
     layers.popitem()
     layers["sigmoid"] = torch.nn.Sigmoid()
-    network = torch.nn.Sequential(layers)
-    network.load_state_dict(
-        {
-            key.replace("/kernel", ".weight").replace("/", "."): torch.tensor(
-                array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
-            )
-            for key, array in weights.items()
-        }
-    )
-    return network.eval()
+    return torch_sequential(layers, weights)
 
 
 def flax_network(weights: Weights) -> tuple["flax.linen.Module", dict[str, Any]]:
@@ -123,6 +99,7 @@ def flax_network(weights: Weights) -> tuple["flax.linen.Module", dict[str, Any]]
         A module and its variables, from codes N×1×1×16 to pictures N×96×96×3 in 0..1.
     """
     from flax import linen
+    from flax.traverse_util import unflatten_dict
 
     class DemoGenerator(linen.Module):  # type: ignore[misc]  # Flax is not typed here.
         @linen.compact  # type: ignore[untyped-decorator]
@@ -133,11 +110,7 @@ def flax_network(weights: Weights) -> tuple["flax.linen.Module", dict[str, Any]]
                 x = linen.Conv(outputs, (kernel, kernel), padding=padding, name=name)(x)
             return linen.sigmoid(x)
 
-    parameters: dict[str, dict[str, Any]] = {}
-    for key, array in weights.items():
-        layer, kind = key.split("/")
-        parameters.setdefault(layer, {})[kind] = array
-    return DemoGenerator(), {"params": parameters}
+    return DemoGenerator(), {"params": unflatten_dict(weights, sep="/")}
 
 
 def keras_network(weights: Weights) -> "keras.Sequential":

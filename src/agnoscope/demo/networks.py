@@ -34,17 +34,23 @@ def torch_network(weights: Weights) -> "torch.nn.Sequential":
     layers["pool"] = torch.nn.AdaptiveAvgPool2d(1)
     layers["flatten"] = torch.nn.Flatten()
     layers["dense"] = torch.nn.Linear(FEATURES, len(CLASS_NAMES))
-    network = torch.nn.Sequential(layers)
+    return torch_sequential(layers, weights)
 
+
+def torch_sequential(layers: "OrderedDict[str, torch.nn.Module]", weights: Weights) -> "torch.nn.Sequential":
+    """Layers of PyTorch one after the other, with these weights, in evaluation mode.
+
+    Args:
+        layers: By name.
+        weights: As `load_weights` returns them.
+    """
+    import torch
+
+    network = torch.nn.Sequential(layers)
     # PyTorch puts outputs and inputs first: (outputs, inputs, height, width), (outputs, inputs).
-    network.load_state_dict(
-        {
-            key.replace("/kernel", ".weight").replace("/", "."): torch.tensor(
-                array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
-            )
-            for key, array in weights.items()
-        }
-    )
+    turned = {name: array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T for name, array in weights.items()}
+    renamed = {name.replace("/kernel", ".weight").replace("/", "."): array for name, array in turned.items()}
+    network.load_state_dict({name: torch.tensor(array) for name, array in renamed.items()})
     return network.eval()
 
 
@@ -59,6 +65,7 @@ def flax_network(weights: Weights) -> tuple["flax.linen.Module", dict[str, Any]]
         Its submodules are conv1, relu1, ... conv5, relu5, dense.
     """
     from flax import linen
+    from flax.traverse_util import unflatten_dict
 
     class ReLU(linen.Module):  # type: ignore[misc]  # Flax is not typed here.
         """A module, so that its output can be captured by name."""
@@ -74,11 +81,7 @@ def flax_network(weights: Weights) -> tuple["flax.linen.Module", dict[str, Any]]
                 x = ReLU(name=name.replace("conv", "relu"))(x)
             return linen.Dense(len(CLASS_NAMES), name="dense")(x.mean(axis=(1, 2)))
 
-    parameters: dict[str, dict[str, Any]] = {}
-    for key, array in weights.items():
-        layer, kind = key.split("/")
-        parameters.setdefault(layer, {})[kind] = array
-    return DemoNetwork(), {"params": parameters}
+    return DemoNetwork(), {"params": unflatten_dict(weights, sep="/")}
 
 
 def keras_network(weights: Weights) -> "keras.Sequential":

@@ -113,19 +113,11 @@ def draw_scatter(
     Raises:
         OptionError: there are more or fewer labels than images.
     """
-    from PIL import Image, ImageDraw
-
     face = face or Face()
-    marks = Marks.of(labels, len(embedding))
-    height, width = (face.px(length) for length in size)
+    marks, area = Marks.of(labels, len(embedding)), (face.px(size[0]), face.px(size[1]))
+    places = positions(embedding, area, face.px(14))
     radius = face.px(np.clip(120 / np.sqrt(len(embedding)), *RADIUS) * FINE)
-    canvas = Image.new("RGB", (width * FINE, height * FINE), GROUND)
-    pen = ImageDraw.Draw(canvas)
-    places = positions(embedding, (height, width), face.px(14)) * FINE
-    shuffled = np.random.default_rng(0).permutation(len(embedding))  # so that no label lies on top of all others
-    for i in sorted(shuffled.tolist(), key=lambda i: marks.which[i] >= 0):
-        _dot(pen, places[i], radius, int(marks.which[i]), face.px(1))
-    canvas = canvas.resize((width, height), Image.Resampling.LANCZOS)
+    canvas = _dots(places, marks, area, radius, face.px(1))
     return _figure(canvas, embedding, marks, title, subtitle, (), face)
 
 
@@ -155,17 +147,13 @@ def draw_thumbnails(
     Raises:
         OptionError: there are more or fewer labels than images.
     """
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
     face = face or Face()
-    marks = Marks.of(labels, len(embedding), len(COLOURS))
-    height, width = (face.px(length) for length in size)
+    marks, area = Marks.of(labels, len(embedding), len(COLOURS)), (face.px(size[0]), face.px(size[1]))
     pixel = face.px(whole("side", side, least=8))
-    canvas = Image.new("RGB", (width, height), GROUND)
-    pen = ImageDraw.Draw(canvas)
-    places = positions(embedding, (height, width), pixel // 2 + face.px(4))
-    for place, which in zip(places, marks.which.tolist(), strict=True):
-        _dot(pen, place, face.px(1.5), which, 0)
+    places = positions(embedding, area, pixel // 2 + face.px(4))
+    canvas = _dots(places, marks, area, face.px(1.5 * FINE), 0)
     shown = apart(places, pixel + face.px(2))
     for i in shown:
         tile = Image.fromarray(framed(pictures(i), pixel, _frame(marks, i), face.px(2)))
@@ -265,6 +253,18 @@ def _frame(marks: Marks, i: int) -> Colour | None:
 
 def _distance(found: Neighbours) -> str:
     return "Euclidean distance" if found.metric == "euclidean" else "1 − cosine"
+
+
+def _dots(places: NDArray[np.float64], marks: Marks, size: tuple[int, int], radius: int, line: int) -> "Image.Image":
+    """All dots, those without a label below the others; radius and line are in the fine pixels."""
+    from PIL import Image, ImageDraw
+
+    canvas = Image.new("RGB", (size[1] * FINE, size[0] * FINE), GROUND)
+    pen = ImageDraw.Draw(canvas)
+    shuffled = np.random.default_rng(0).permutation(len(places))  # so that no label lies on top of all others
+    for i in sorted(shuffled.tolist(), key=lambda i: marks.which[i] >= 0):
+        _dot(pen, places[i] * FINE, radius, int(marks.which[i]), line)
+    return canvas.resize((size[1], size[0]), Image.Resampling.LANCZOS)
 
 
 def _dot(pen: "ImageDraw.ImageDraw", place: Any, radius: int, which: int, line: int) -> None:

@@ -90,7 +90,7 @@ def map_page(
     return page(
         "feature_space/page.html",
         css=("report/base.css", "feature_space/page.css"),
-        js=("feature_space/page.js",),
+        js=("feature_space/map.js", "feature_space/controls.js"),
         data=data,
         title=title,
         subtitle=subtitle,

@@ -12,11 +12,11 @@ from agnoscope.feature_space.neighbours import Neighbours, nearest, pixels
 from agnoscope.images import load
 from agnoscope.inspection.receptive_fields import Box, receptive_fields
 from agnoscope.model import Layer, Model
-from agnoscope.patches import Array
 from agnoscope.render.blend import fitted
+from agnoscope.scan.features import feature_program
 from agnoscope.scan.scan import Scan
+from agnoscope.scan.views.moments import Moments
 from agnoscope.scan.views.places import cut, enlarged
-from agnoscope.tokens import as_map
 
 SIDE: Final = 96
 """Longer side in pixels of a neighbour or a patch."""
@@ -25,8 +25,6 @@ PATCHES: Final = 6
 CHANNELS: Final = 4
 SAME: Final = 1e-3
 """Images whose features differ by less than this share of their length are the same one, read twice."""
-FLAT: Final = 1e-6
-"""A channel whose deviation is less than this share of its mean is the same for every image but for rounding."""
 PIXEL_MOST: Final = 5000
 """Images of a scan up to which neighbours in pixel space are looked for: every one of them must be read again."""
 
@@ -98,17 +96,16 @@ class Beside:
         model: the network that was scanned.
         scan: the scan.
         layer: of the scan.
-        mean: of each feature over the images, shape (channels,).
-        deviation: of each feature, shape (channels,).
-        pixels: all images as points in pixel space, shape (images, numbers); None for a large scan.
+        moments: of each feature over the images.
+        pixels: rows and their images as points in pixel space, shape (rows, numbers), in chunks: one of all that can be
+            read, or none for a large scan.
     """
 
     model: Model
     scan: Scan
     layer: Layer
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-    pixels: NDArray[np.float32] | None
+    moments: Moments
+    pixels: list[tuple[NDArray[np.int64], NDArray[np.float32]]]
 
     @classmethod
     def of(cls, model: Model, scan: Scan) -> "Beside":
@@ -119,10 +116,8 @@ class Beside:
         """
         scan.check(model)
         layer = model.layer(scan.layers[0], scan.size)
-        mean = sum(values.sum(axis=0, dtype=np.float64) for _, values in scan.chunks()) / len(scan)
-        square = sum(((values - mean) ** 2).sum(axis=0) for _, values in scan.chunks()) / len(scan)
-        small = pixels(_thumbnails(scan)) if len(scan) <= PIXEL_MOST else None
-        return cls(model, scan, layer, np.asarray(mean), np.sqrt(square), small)
+        moments = Moments.of(scan.chunks(), np.zeros(len(scan), np.intp), 1)
+        return cls(model, scan, layer, moments, _in_pixel_space(scan) if len(scan) <= PIXEL_MOST else [])
 
     def surroundings(self, image: Any) -> Surroundings:
         """What the scan tells of one image.
@@ -131,20 +126,18 @@ class Beside:
             ImageError: it cannot be read, or does not fit.
         """
         batch = load(image, replace(self.model.spec, size=self.scan.size), self.model.dtype)
-        run = self.model.compile(_activation_program, (self.layer,))(batch.images)
+        run = self.model.compile(feature_program, self.layer)(batch.images)
         features, photo = run["mean"], batch.photos[0]
         first = nearest(features, self.scan.chunks(), 1)
         same = first.distances[0, 0] <= SAME * np.linalg.norm(features)
         itself = np.array([first.rows[0, 0] if same else -1])
         near = nearest(features, self.scan.chunks(), NEIGHBOURS, itself=itself)
-        alike: tuple[Relative, ...] = ()
-        if self.pixels is not None:
-            everything = [(np.arange(len(self.pixels)), self.pixels)]
-            alike = self._neighbours(nearest(pixels([photo]), everything, NEIGHBOURS, itself=itself))
+        alike = nearest(pixels([photo]), self.pixels, NEIGHBOURS, itself=itself)
         channels = (
             tuple(self._channels(run["map"][0], features[0], photo, int(itself[0]))) if self.layer.spatial else ()
         )
-        return Surroundings(self.layer.name, len(self.scan), self._neighbours(near), alike, channels)
+        neighbours = self._neighbours(near), self._neighbours(alike)
+        return Surroundings(self.layer.name, len(self.scan), *neighbours, channels)
 
     def _neighbours(self, found: Neighbours) -> tuple[Relative, ...]:
         pairs = zip(found.rows[0].tolist(), found.distances[0].tolist(), strict=True)
@@ -156,8 +149,7 @@ class Beside:
         """The channels whose mean lies furthest above that of the scan, each with its patches."""
         top = self.scan.top(k=min(PATCHES + 1, self.scan.manifest["plan"]["keep"]))
         seen = receptive_fields(self.model, self.scan.size, [self.layer.name], local=True)[self.layer.name]
-        rise, spread = features - self.mean, self.deviation
-        above = np.divide(rise, spread, out=np.zeros_like(rise), where=spread > FLAT * np.abs(self.mean))
+        above = self.moments.above(features)
         for channel in np.argsort(-above, kind="stable")[:CHANNELS].tolist():
             if above[channel] <= 0:
                 return
@@ -174,12 +166,10 @@ class Beside:
 
     def _relative(self, row: int, value: float, box: Box | None) -> Relative:
         label = self.scan.labels[row] if self.scan.labels is not None else ""
-        try:
-            picture = self.scan.picture(row)
-        except (ImageError, OSError):  # it has gone since
-            return Relative(self.scan.names[row], label, value, None)
-        shown = fitted(picture, SIDE) if box is None else _patch(picture, box, self.scan.size)
-        return Relative(self.scan.names[row], label, value, shown)
+        picture = _picture(self.scan, row)
+        if picture is not None:
+            picture = fitted(picture, SIDE) if box is None else _patch(picture, box, self.scan.size)
+        return Relative(self.scan.names[row], label, value, picture)
 
 
 def _patch(photo: NDArray[np.uint8], box: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -187,17 +177,16 @@ def _patch(photo: NDArray[np.uint8], box: Box, size: tuple[int, int]) -> NDArray
     return fitted(cut(photo, enlarged(box, size, (photo.shape[0], photo.shape[1]))), SIDE)
 
 
-def _thumbnails(scan: Scan) -> Iterator[NDArray[np.uint8]]:
-    """All pictures, small; gray where one cannot be read any more."""
-    for row in range(len(scan)):
-        try:
-            yield scan.picture(row, SIDE)
-        except (ImageError, OSError):
-            yield np.full((SIDE, SIDE, 3), 128, np.uint8)
+def _picture(scan: Scan, row: int, side: int | None = None) -> NDArray[np.uint8] | None:
+    """A picture of the scan; None where it cannot be read any more."""
+    try:
+        return scan.picture(row, side)
+    except (ImageError, OSError):
+        return None
 
 
-def _activation_program(model: Model, static: tuple[Layer], images: Array) -> dict[str, Array]:
-    (layer,) = static
-    values = as_map(model.xp, model.run(images, (layer.name,))[layer.name], layer)
-    axes = tuple(range(1, values.ndim - 1))
-    return {"map": values, "mean": model.xp.mean(values, axis=axes) if axes else values}
+def _in_pixel_space(scan: Scan) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """The images that can be read as points in pixel space, in one chunk."""
+    pictures = ((row, _picture(scan, row, SIDE)) for row in range(len(scan)))
+    found = [(row, pixels([picture])[0]) for row, picture in pictures if picture is not None]
+    return [(np.array([row for row, _ in found]), np.stack([point for _, point in found]))] if found else []

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.answers import Answer
+from agnoscope.archive import write_whole
 from agnoscope.errors import FileError
 from agnoscope.explainers.meanings import Meaning
-from agnoscope.explanation import Explanation, write_whole
+from agnoscope.explanation import Explanation
 from agnoscope.report.collection import Surroundings
 from agnoscope.report.judging import Verdict
 from agnoscope.report.network import Network

@@ -37,7 +37,7 @@ def page(
         template: path in the package of a template that extends "report/base.html" and fills its block `body`, such as
             "report/report.html". It links nothing and has no attribute `style` and no handlers.
         css: paths in the package of style sheets, joined in this order; "report/base.css" has what all pages share.
-        js: paths in the package of scripts, joined in this order; run when the body is there.
+        js: paths in the package of scripts, joined in this order to one module; run when the body is there.
         style: further CSS made for this page, such as a picture that many elements show; by code, not by users.
         data: what the scripts read, ready for JSON, put into `<script type="application/json" id="data">` in such a
             way that no text in it can end that element; None leaves the element out.

@@ -17,7 +17,7 @@ from agnoscope.errors import AgnoscopeError, ImageError, OptionError, TargetErro
 from agnoscope.explainers.base import Explainer, Progress, as_explainer, silent
 from agnoscope.explainers.meanings import CAUTION, Meaning, meaning
 from agnoscope.explanation import Explanation
-from agnoscope.images import Batch, ImageLike, load
+from agnoscope.images import Batch, ImageLike, load, name_of
 from agnoscope.model import Model
 from agnoscope.report.collection import Beside
 from agnoscope.report.contents import Failure, LayerPicture, Panel, Report, Subject
@@ -186,7 +186,7 @@ def _items(images: ImageLike) -> list[Any]:
 
 
 def _read(item: Any, number: int, model: Model) -> Batch | Failure:
-    name = Path(item).name if isinstance(item, str | Path) else f"image {number}"
+    name = name_of(item) or f"image {number}"
     try:
         batch = load(item, model.spec, model.dtype)
     except ImageError as error:

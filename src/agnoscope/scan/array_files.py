@@ -1,12 +1,13 @@
-"""Files of pixels, of which images are read where they are needed, alone or many at once."""
+"""Files of pixels, of which images are read where they are needed, alone or many at once.
 
-import os
-import weakref
+They are read, not mapped: what was mapped counts as memory as long as it is open. No file stays open between two reads,
+so that threads and processes share what stands here.
+"""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
-from typing import Any, final
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,64 @@ from agnoscope.errors import ImageError
 
 @final
 @dataclass(frozen=True)
+class ArrayFile:
+    """An array file: what its head said when it was opened.
+
+    Attributes:
+        path: of the file.
+        shape: of the whole array.
+        dtype: of the numbers.
+        offset: bytes before the numbers; None where they stand in Fortran's order, and an image lies all over the file.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int | None
+
+    @classmethod
+    def open(cls, path: str) -> Self:
+        """Read the head of a file.
+
+        Raises:
+            OSError, ValueError, EOFError: it holds no array, or is damaged.
+        """
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return cls(path, array.shape, array.dtype, array.offset if array.flags.c_contiguous else None)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, number: int) -> NDArray[Any]:
+        return self.read(number, 1)[0]
+
+    def read(self, start: int, count: int) -> NDArray[Any]:
+        """Images that lie one after the other.
+
+        Raises:
+            OSError, ValueError, EOFError: the file has gone or has become shorter.
+        """
+        if self.offset is None:
+            return np.array(np.load(self.path, mmap_mode="r")[start : start + count])
+        size = prod(self.shape[1:])
+        before = self.offset + start * size * self.dtype.itemsize
+        found = np.fromfile(self.path, self.dtype, count * size, offset=before)
+        if len(found) < count * size:
+            raise EOFError("the file has become shorter")
+        return found.reshape(count, *self.shape[1:])
+
+
+@final
+@dataclass(frozen=True)
 class Row:
     """One image of an array file, which is read where it is needed.
 
     Attributes:
-        path: of the file.
+        file: in which it lies.
         number: of the image, from 0.
     """
 
-    path: str
+    file: ArrayFile
     number: int
 
     def read(self) -> NDArray[Any]:
@@ -34,81 +84,19 @@ class Row:
             ImageError: the file has gone or has changed.
         """
         try:
-            return _opened(self.path)[self.number]
+            return self.file[self.number]
         except (OSError, ValueError, EOFError) as error:
-            raise ImageError(f"Image {self.number} of {self.path!r} cannot be read: {error}.") from error
-
-
-@final
-@dataclass(frozen=True)
-class ArrayFile:
-    """An open array file. Images are read, not mapped: what was mapped counts as memory as long as it is open.
-
-    Attributes:
-        array: mapped, for its shape and dtype.
-        descriptor: of the open file, closed when nobody needs it any more.
-    """
-
-    array: Any
-    descriptor: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the whole array."""
-        return self.array.shape
-
-    @property
-    def dtype(self) -> Any:
-        """Of the numbers."""
-        return self.array.dtype
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __getitem__(self, number: int) -> NDArray[Any]:
-        return self.read(number, 1)[0]
-
-    def read(self, start: int, count: int) -> NDArray[Any]:
-        """Images that lie one after the other.
-
-        Raises:
-            EOFError: the file has become shorter.
-        """
-        if not self.array.flags.c_contiguous:  # in Fortran's order an image lies all over the file
-            return np.array(self.array[start : start + count])
-        shape = self.array.shape[1:]
-        size = self.array.itemsize * prod(shape)
-        content = os.pread(self.descriptor, size * count, self.array.offset + start * size)
-        if len(content) < size * count:
-            raise EOFError("the file has become shorter")
-        return np.frombuffer(content, self.array.dtype).reshape(count, *shape)
-
-
-def reopened(path: str) -> ArrayFile:
-    """A file as it is now, which may be another one than it was.
-
-    Raises:
-        OSError, ValueError, EOFError: it holds no array, or is damaged.
-    """
-    _opened.cache_clear()
-    return _opened(path)
+            raise ImageError(f"Image {self.number} of {self.file.path!r} cannot be read: {error}.") from error
 
 
 def block_of(rows: Sequence[Any]) -> NDArray[Any] | None:
     """The pixels of images that lie one after the other in a file, read at once; None of any others."""
     first, last = rows[0], rows[-1]
-    if not (isinstance(first, Row) and isinstance(last, Row) and last.path == first.path):
+    if not (isinstance(first, Row) and isinstance(last, Row) and last.file == first.file):
         return None
     if last.number - first.number != len(rows) - 1:
         return None
     try:
-        return _opened(first.path).read(first.number, len(rows))
+        return first.file.read(first.number, len(rows))
     except (OSError, ValueError, EOFError):  # of which images that is true shows where they are read alone
         return None
-
-
-@lru_cache(maxsize=4)
-def _opened(path: str) -> ArrayFile:
-    found = ArrayFile(np.load(path, mmap_mode="r", allow_pickle=False), os.open(path, os.O_RDONLY))
-    weakref.finalize(found, os.close, found.descriptor)
-    return found

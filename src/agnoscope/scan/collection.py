@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from agnoscope.errors import FileError, ImageError, OptionError
 from agnoscope.images import ImageLike
 from agnoscope.runs import PHOTOS
-from agnoscope.scan.array_files import Row, reopened
+from agnoscope.scan.array_files import ArrayFile, Row
 
 Labels: TypeAlias = str | Sequence[Any] | None
 """The labels of a collection: "folders" for the name of each photo's folder, one per image, or none."""
@@ -240,11 +240,11 @@ def _file(path: Path, labels: list[str] | None) -> Listed:
     if path.suffix.lower() != ".npy":
         raise FileError(f"{path.name!r} is no collection: give a folder of photos, or a .npy file of pixels.")
     try:
-        opened = reopened(str(path.absolute()))
+        found = ArrayFile.open(str(path.absolute()))
     except (OSError, ValueError, EOFError):  # not NumPy's own words, which advise to allow pickles
         raise FileError(f"{str(path)!r} holds no array of pixels, or is damaged.") from None
-    about: dict[str, Any] = {"kind": "file", "path": str(path.absolute())} | _about_array(opened, path.name)
-    return Listed(_Rows(about["path"], len(opened)), about, None, labels)
+    about: dict[str, Any] = {"kind": "file", "path": found.path} | _about_array(found, path.name)
+    return Listed(_Rows(found), about, None, labels)
 
 
 def _sequence(images: Any, labels: list[str] | None) -> Listed | Streamed:
@@ -295,14 +295,13 @@ class _Paths:
 class _Rows:
     """The images of an array file."""
 
-    path: str
-    count: int
+    file: ArrayFile
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.file)
 
     def __getitem__(self, number: int) -> Row:
-        return Row(self.path, number)
+        return Row(self.file, number)
 
 
 def _told(labels: Labels) -> list[str] | None:

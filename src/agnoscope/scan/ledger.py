@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
+from agnoscope.archive import write_whole
 from agnoscope.errors import FileError, OptionError
-from agnoscope.explanation import write_whole
 from agnoscope.scan.shard import Shard
 from agnoscope.trees import flat
 

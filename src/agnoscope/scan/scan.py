@@ -128,6 +128,25 @@ class Scan:
                 "cannot be compared with this one's. Scan again, or give the network that was scanned."
             )
 
+    def layer(self, name: str | None = None) -> str:
+        """The full name of a layer whose features were kept.
+
+        Args:
+            name: any ending of its path that only one of them has; by default the first one.
+
+        Raises:
+            LayerError: the scan did not keep this layer.
+        """
+        if name is None or name in self.layers:
+            return name or self.layers[0]
+        found = [kept for kept in self.layers if kept.endswith(("." + name, "/" + name))]
+        if len(found) != 1:
+            raise LayerError(
+                f"The scan in {str(self.folder)!r} kept no layer {name!r}, but {', '.join(self.layers)}: "
+                "scan again with layers=."
+            )
+        return found[0]
+
     def chunks(self, layer: str | None = None) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """The features, shard by shard, so that memory stays small.
 
@@ -140,7 +159,7 @@ class Scan:
         Raises:
             LayerError: the scan did not keep this layer.
         """
-        name, start = f"mean {self._place(layer)}", 0
+        name, start = f"mean {self.layers.index(self.layer(layer))}", 0
         for arrays in self._shards(name):
             yield np.arange(start, start + len(arrays[name])), arrays[name]
             start += len(arrays[name])
@@ -160,7 +179,7 @@ class Scan:
             LayerError: the scan did not keep this layer.
             OptionError: it kept fewer images.
         """
-        place = self._place(layer)
+        place = self.layers.index(self.layer(layer))
         shape, grid = (self.manifest["plan"]["layers"][place][key] for key in ("shape", "grid"))
         width = grid[1] if grid else shape[1] if len(shape) == 3 else 1
         return self._top(str(place), k, np.array(width))
@@ -286,17 +305,6 @@ class Scan:
         if any(found.about.get(key) != about.get(key) for key in ("count", "digest")):
             raise FileError(f"These are not the {about['count']} images of which {str(self.folder)!r} is a scan.")
         return found
-
-    def _place(self, layer: str | None) -> int:
-        if layer is None:
-            return 0
-        found = [name for name in self.layers if name == layer or name.endswith(("." + layer, "/" + layer))]
-        if len(found) != 1:
-            raise LayerError(
-                f"The scan in {str(self.folder)!r} kept no layer {layer!r}, but {', '.join(self.layers)}: "
-                "scan again with layers=."
-            )
-        return self.layers.index(found[0])
 
     def _shards(self, *names: str) -> Iterator[dict[str, NDArray[Any]]]:
         for path in Ledger(self.folder).shards():

@@ -26,10 +26,11 @@ from agnoscope.archive import read_archive, write_archive
 from agnoscope.batches import within_memory
 from agnoscope.errors import ImageError
 from agnoscope.images import InputSpec, brought_into, load_array
-from agnoscope.model import Layer, Model
+from agnoscope.model import Model
 from agnoscope.patches import Array
 from agnoscope.scan.array_files import Row, block_of
 from agnoscope.scan.collection import Item
+from agnoscope.scan.features import in_positions
 from agnoscope.scan.plan import Settled
 from agnoscope.tokens import as_map
 
@@ -236,7 +237,7 @@ def _keep_program(model: Model, static: Any, images: Array) -> dict[str, Array]:
     values = model.run(images, (*wanted, "scores"))
     found = {"scores": values["scores"]}
     for i, layer in enumerate(layers):
-        flat = _flat(xp, values[layer.name], layer)
+        flat = in_positions(xp, values[layer.name], layer)
         largest = xp.max(flat, axis=1, keepdims=True)
         # The first of the largest; `argmax` says the same, and is several times slower where XLA compiles it.
         numbers = xp.arange(flat.shape[1], dtype=xp.int32)[None, :, None]
@@ -252,10 +253,3 @@ def _keep_program(model: Model, static: Any, images: Array) -> dict[str, Array]:
     for i, layer in enumerate(maps):
         found[f"map {i}"] = as_map(xp, values[layer.name], layer)
     return found
-
-
-def _flat(xp: Any, activation: Array, layer: Layer) -> Array:
-    """A layer's activation as (images, positions, channels)."""
-    if layer.grid is not None:
-        activation = as_map(xp, activation, layer)
-    return xp.reshape(activation, (activation.shape[0], -1, activation.shape[-1]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -357,6 +358,28 @@ def test_fullgrad_draws_the_pixels_and_the_biases_of_all_channels(activation: An
             low, high = (f(channel, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
             expected += (channel - low) / np.where(high > low, high - low, 1)
     np.testing.assert_allclose(FullGrad()(model, X, TARGETS).values, expected, rtol=1e-9)
+
+
+@pytest.mark.tensorflow
+def test_fullgrad_knows_the_biases_that_an_activation_within_a_layer_cuts_off() -> None:
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    layers, found = keras.layers, []
+    for within in (True, False):
+        stack: list[Any] = [keras.Input((*SIZE, 3), dtype="float64")]
+        for linear in (partial(layers.Conv2D, 6, 3), partial(layers.DepthwiseConv2D, 2), partial(layers.Dense, 5)):
+            stack.append(linear(activation="relu" if within else None, dtype="float64"))
+            stack += [] if within else [layers.ReLU(dtype="float64")]
+        last = layers.Dense(4, activation="softmax" if within else None, dtype="float64")
+        stack += [layers.GlobalAveragePooling2D(dtype="float64"), last]
+        network = keras.Sequential(stack)
+        rng = np.random.default_rng(0)
+        network.set_weights([rng.normal(size=weight.shape) for weight in network.get_weights()])
+        found.append(FullGrad()(ag.wrap(network), X, TARGETS))
+    one, other = found
+    assert np.abs(one.provenance.scores).min() > 0.1
+    np.testing.assert_allclose([one.extras["delta"], other.extras["delta"]], 0, atol=1e-12)
+    np.testing.assert_allclose(one.values, other.values, rtol=1e-9)
 
 
 def test_fullgrad_says_where_the_parts_do_not_add_up() -> None:

@@ -78,6 +78,15 @@ def test_moments_are_numpys_whatever_the_chunks() -> None:
         np.testing.assert_array_equal(found.high, features[groups >= 0].max(axis=0))
 
 
+def test_deviations_above_the_mean_are_none_where_only_rounding_differs() -> None:
+    features = np.array([[1, 5, 0.1], [3, 5, 0.1], [5, 5, 0.1]])
+    features[0, 2] += 1e-9
+    found = Moments.of([(np.arange(3), features)], np.zeros(3, np.intp), 1)
+    np.testing.assert_allclose(found.above(np.array([5.0, 9.0, 9.0])), [1, 0, 0])
+    alone = Moments.of([(np.arange(1), features[:1])], np.zeros(1, np.intp), 1)
+    np.testing.assert_array_equal(alone.above(np.array([5.0, 9.0, 9.0])), 0)
+
+
 def test_effects_are_cohens(tmp_path: Path) -> None:
     values = [(100, 10, 5), (140, 30, 5), (20, 20, 5), (40, 40, 5), (60, 0, 5), (255, 255, 255)]
     _, scan = colours(tmp_path, values, ["cat", "cat", "dog", "dog", "bird", ""])

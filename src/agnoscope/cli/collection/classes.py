@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from agnoscope.cli.options import load, network_options
+from agnoscope.cli.options import load, masks_option, network_options
 from agnoscope.cli.output import new_table, progress, show
 from agnoscope.errors import OptionError
 
@@ -22,7 +22,7 @@ MOST: Final = 10
 @click.argument("scan", metavar="RUN")
 @click.option("--class", "names", multiple=True, help="Several times.  [default: the ten most frequent]")
 @click.option("-l", "--layer", help="One with maps that the scan kept.  [default: its first one]")
-@click.option("--masks", help="Folder of masks with the photos' names: black is background.")
+@masks_option
 @click.option("--count", type=click.IntRange(min=1), default=4, show_default=True, help="Channels of each class.")
 @click.option("-k", "k", type=click.IntRange(min=1), default=6, show_default=True, help="Images for each channel.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("classes.png"), show_default=True)
@@ -55,7 +55,7 @@ def classes(
     counted = Counter(label for label in labels_of(opened) if label)
     chosen = names or tuple(sorted(name for name, _ in counted.most_common(MOST)))
     opened.check(loaded)
-    features = class_features(opened, loaded.layer(layer or opened.layers[0], opened.size).name)
+    features = class_features(opened, layer)
     views = []
     for name in chosen:
         with progress(name) as report:

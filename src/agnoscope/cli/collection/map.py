@@ -8,7 +8,7 @@ import click
 
 from agnoscope.cli.options import named_value
 from agnoscope.cli.output import progress
-from agnoscope.errors import ImageError, OptionError
+from agnoscope.errors import OptionError
 
 if TYPE_CHECKING:
     from agnoscope.scan.scan import Scan
@@ -49,7 +49,8 @@ def map_command(
     """
     import numpy as np
 
-    from agnoscope.explanation import PICTURES, save_picture, write_whole
+    from agnoscope.archive import write_whole
+    from agnoscope.explanation import PICTURES, save_picture
     from agnoscope.feature_space.drawing import draw_grid, draw_scatter, draw_thumbnails
     from agnoscope.feature_space.embedding import embed
     from agnoscope.feature_space.neighbours import nearest
@@ -68,7 +69,7 @@ def map_command(
         click.echo(f"{len(rows)} of {len(opened)} images, drawn at random (seed {seed}).")
     pictures = _pictures(opened, rows.tolist())
     labels = None if opened.labels is None else [opened.labels[row] for row in rows]
-    about = f"layer {layer or opened.layers[0]}, {opened.manifest['backend']}"
+    about = f"layer {opened.layer(layer)}, {opened.manifest['backend']}"
     if out.suffix.lower() in PICTURES:
         if look == "dots":
             drawn = draw_scatter(embedding, labels, subtitle=about)
@@ -86,13 +87,10 @@ def map_command(
 
 def _pictures(scan: "Scan", rows: list[int]) -> Any:
     """From a number on the map to a picture; gray where a photo cannot be read any more."""
-    import numpy as np
+    from agnoscope.scan.views.rereading import thumbnail
 
     @lru_cache(maxsize=5000)
     def picture(number: int) -> Any:
-        try:
-            return scan.picture(rows[number], SIDE)
-        except ImageError:
-            return np.full((SIDE, SIDE, 3), 128, np.uint8)
+        return thumbnail(scan, rows[number], SIDE)
 
     return picture

@@ -49,8 +49,8 @@ def patches(
         raise OptionError(f"--out {str(out)!r} must be a folder or end in {', '.join(PICTURES)}.")
     opened, loaded = Scan.open(scan), load(model, network)
     opened.check(loaded)
-    chosen = loaded.layer(layer or opened.layers[0], opened.size)
-    if not neurons and chosen.spatial and chosen.name in opened.layers and "patch" in loaded.can:
+    chosen = loaded.layer(opened.layer(layer), opened.size)
+    if not neurons and chosen.spatial and "patch" in loaded.can:
         with progress(f"what {chosen.name} sees") as report:  # measured once, and then known
             receptive_fields(loaded, opened.size, [chosen.name], progress=report)
     with progress(f"patches of {'neurons' if neurons else chosen.name}") as report:

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.arrays import resize
-from agnoscope.batches import even
+from agnoscope.batches import even, filled
 from agnoscope.errors import LayerError, OptionError, nearest
 from agnoscope.explainers.base import Explainer, OneImage, StepExplainer, answer
 from agnoscope.gradients import Gradients, gradients
@@ -149,9 +148,7 @@ def equal_chunks(items: NDArray[Any], size: int, most: int) -> Iterator[NDArray[
 
     So one compiled program serves all images, however many items each has.
     """
-    size = even(most, size)
-    for start in range(0, len(items), size):
-        yield items[np.minimum(np.arange(start, start + size), len(items) - 1)]
+    return (items[rows] for rows, _ in filled(len(items), even(most, size)))
 
 
 def _maps_program(model: Model, explainer: LayerMaps, images: Array) -> dict[str, Array]:

@@ -11,7 +11,7 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.batches import chunks
+from agnoscope.batches import chunks, filled
 from agnoscope.errors import NonFiniteError
 from agnoscope.explainers.base import OneImage, score_program
 from agnoscope.explainers.fillings import Fill, filling
@@ -80,18 +80,16 @@ class Paths:
         Returns:
             Shape (height, width, channels), or the layer's.
         """
-        one, places = self.one, np.arange(self.chunk)
+        one = self.one
         program = one.model.compile(_slopes_program, (one.target.formula, self.layer))
         arrays = one.arrays(self.chunk)
         total = np.zeros(self.end.shape[1:])
-        for first in range(0, len(nodes), self.chunk):
-            count = min(self.chunk, len(nodes) - first)
-            rows = first + np.minimum(places, count - 1)
-            counted = np.where(places < count, weights[rows], 0)  # what fills the last chunk does not
+        for rows, kept in filled(len(nodes), self.chunk):
+            counted = np.where(np.arange(self.chunk) < kept, weights[rows], 0)  # what fills the last chunk does not
             noise = {"noise": draw(self.chunk)} if draw else {}
             path = one.image[None], self.end, self.starts, noise
             total += program(*path, which[rows], nodes[rows], counted, arrays)["total"]
-            one.tick(looked + first + count)
+            one.tick(looked + int(rows[-1]) + 1)
         return total
 
 

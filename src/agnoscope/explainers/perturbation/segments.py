@@ -13,7 +13,7 @@ from typing import Any, Final, Self, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.batches import even
+from agnoscope.batches import even, filled
 from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Attribution, ImageByImage, OneImage
 from agnoscope.explainers.fillings import Fill, Picture, check_fill, filling, hashable
@@ -74,11 +74,10 @@ class Game:
         shown[: self.players] = coalitions.T
         arrays = one.arrays(self.batch)
         scores = np.empty(count)
-        for start in range(0, count, self.batch):
-            some = np.minimum(np.arange(start, start + self.batch), count - 1)
-            found = program(one.image[None], self.filling[None], numbers, shown[:, some], arrays)
-            scores[start : start + self.batch] = found["scores"][: count - start]
-            one.tick(min(start + self.batch, count))
+        for rows, kept in filled(count, self.batch):
+            found = program(one.image[None], self.filling[None], numbers, shown[:, rows], arrays)
+            scores[rows[:kept]] = found["scores"][:kept]
+            one.tick(int(rows[-1]) + 1)
         return scores
 
 

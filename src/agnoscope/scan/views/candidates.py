@@ -60,7 +60,7 @@ def channel_candidates(
     model: Model, scan: Scan, name: str | None, asked: int | Sequence[int] | None, k: int, count: int
 ) -> Found:
     """The channels asked for, or the most selective ones, with all that the scan kept of each."""
-    layer = model.layer(scan.layers[0] if name is None else name, scan.size)
+    layer = model.layer(scan.layer(name), scan.size)
     top = scan.top(layer.name, max(whole("k", k), scan.manifest["plan"]["keep"]))  # all, or refused where k is more
     total, last = len(top.values), (top.rows >= 0).sum(axis=1) - 1
     moments = Moments.of(scan.chunks(layer.name), np.zeros(len(scan), np.intp), 1)
@@ -69,7 +69,8 @@ def channel_candidates(
     constant = ~never & (moments.low == moments.high) & (top.values[:, 0] == lowest)
     alive = ~(never | constant)
     if asked is None:
-        order = np.argsort(-_selectivity(top.values[:, : min(k, last.max() + 1)], moments), kind="stable")
+        best = top.values[:, : min(k, last.max() + 1)].mean(axis=1, dtype=np.float64)
+        order = np.argsort(-moments.above(best), kind="stable")
         numbers = [int(channel) for channel in order if alive[channel]][: whole("count", count)]
         chosen = f"the {len(numbers)} most selective of {int(alive.sum())} live channels"
         if not numbers:
@@ -108,14 +109,6 @@ def checked_channels(asked: int | Sequence[int], layer: Layer, total: int) -> li
         if not isinstance(channel, int | np.integer) or isinstance(channel, bool) or not 0 <= channel < total:
             raise TargetError(f"Channel {channel!r} of layer {layer.name!r} was asked for; it has {total}, from 0.")
     return [int(channel) for channel in numbers]
-
-
-def _selectivity(values: NDArray[np.float32], moments: Moments) -> NDArray[np.float64]:
-    """How many standard deviations the best values lie above a channel's mean; 0 where it has no deviation."""
-    above = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
-    rise = np.nanmean(above, axis=1) - moments.means[0]
-    spread = np.sqrt(np.nan_to_num(moments.variances[0]))
-    return np.divide(rise, spread, out=np.zeros_like(rise), where=spread > 0)
 
 
 def neuron_candidates(model: Model, scan: Scan, k: int) -> Found:

@@ -91,9 +91,8 @@ def class_features(scan: Scan, layer: str | None = None) -> ClassFeatures:
         pooled = np.sqrt((deviations + np.maximum(spread, 0)) / (counts + others - 2))
         effects = (found.means - elsewhere) / pooled
     effects[:, found.low == found.high] = np.nan
-    named = _full(scan, layer)
     bare = sum(label == "" for label in labels)
-    return ClassFeatures(named, tuple(classes), found.counts, bare, found.means, elsewhere, effects)
+    return ClassFeatures(scan.layer(layer), tuple(classes), found.counts, bare, found.means, elsewhere, effects)
 
 
 def labels_of(scan: Scan) -> Sequence[str]:
@@ -122,8 +121,3 @@ def separation(features: NDArray[Any], members: NDArray[np.bool_]) -> Floats:
     """
     columns = np.ascontiguousarray(features.T)[:, None, :]
     return auroc(columns, np.broadcast_to(members, columns.shape))
-
-
-def _full(scan: Scan, layer: str | None) -> str:
-    endings = [name for name in scan.layers if layer in (None, name) or name.endswith((f".{layer}", f"/{layer}"))]
-    return endings[0]

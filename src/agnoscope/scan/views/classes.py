@@ -176,7 +176,7 @@ def class_view(
         FileError: the images, or the folder of masks, cannot be read any more.
     """
     reader = Reader.of(model, scan)
-    found = model.layer(scan.layers[0] if layer is None else layer, scan.size)
+    found = model.layer(scan.layer(layer), scan.size)
     if not found.spatial:
         raise LayerError(f"The layer {found.name!r} of shape {found.shape} has no maps that could show where it fires.")
     objects = ObjectMasks.of(scan, masks)

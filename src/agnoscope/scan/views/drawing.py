@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.archive import write_whole
 from agnoscope.errors import FileError
-from agnoscope.explanation import save_picture, write_whole
+from agnoscope.explanation import save_picture
 from agnoscope.render.blend import fitted, overlaid
 from agnoscope.render.colour import Scale, table
 from agnoscope.render.panels import Panel, compose, readable

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias, final
+from typing import Any, Final, Self, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
+
+FLAT: Final = 1e-6
+"""A channel whose deviation is less than this share of its mean is the same for every image but for rounding."""
 
 
 @final
@@ -61,3 +64,16 @@ class Moments:
             variances = np.maximum(squares - sums**2 / n, 0) / np.where(n > 1, n - 1, np.nan)
             means = shift + sums / n
         return cls(counts, means, np.where((low == high) & ~np.isnan(variances), 0, variances), low, high)
+
+    def above(self, values: Floats, group: int = 0) -> Floats:
+        """How many of a group's standard deviations values lie above its mean.
+
+        Args:
+            values: shape (channels,).
+            group: its number.
+
+        Returns:
+            Shape (channels,); 0 for a channel that is the same for every image, or where there are fewer than two.
+        """
+        rise, spread = values - self.means[group], np.sqrt(self.variances[group])
+        return np.divide(rise, spread, out=np.zeros_like(rise), where=spread > FLAT * np.abs(self.means[group]))

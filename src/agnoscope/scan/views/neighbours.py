@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.errors import ImageError, LayerError, OptionError
+from agnoscope.errors import OptionError
 from agnoscope.explainers.base import Progress, silent
 from agnoscope.feature_space.neighbours import MISSING, Metric, Neighbours, nearest
-from agnoscope.images import ImageLike, load_one
+from agnoscope.images import ImageLike, load_one, name_of
 from agnoscope.model import Layer, Model
-from agnoscope.patches import Array
+from agnoscope.scan.features import feature_program
 from agnoscope.scan.scan import Scan
 from agnoscope.scan.views.drawn import Drawn
-from agnoscope.scan.views.rereading import Reader
-from agnoscope.tokens import as_map
+from agnoscope.scan.views.rereading import Reader, thumbnail
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -118,9 +117,7 @@ def neighbours(
         FileError: the scan's images cannot be read any more.
     """
     reader = Reader.of(model, scan)
-    chosen = model.layer(scan.layers[0] if layer is None else layer, scan.size)
-    if chosen.name not in scan.layers:
-        raise LayerError(f"The scan kept no layer {chosen.name!r}, but {', '.join(scan.layers)}: scan it again.")
+    chosen = model.layer(scan.layer(layer), scan.size)
     given = list(images) if isinstance(images, list | tuple) else [images]
     if not given:
         raise OptionError("There is no image to find neighbours of: give at least one.")
@@ -135,7 +132,7 @@ def neighbours(
     rows = np.unique(np.concatenate([found.rows.ravel() for found in (by_features, by_pixels) if found]))
     shown = [int(row) for row in rows if row != MISSING]
     notes = reader.reasons()  # of the stream; pictures below repeat them
-    pictures = {row: _picture(reader, row) for row in shown}
+    pictures = {row: thumbnail(scan, row, SIDE) for row in shown}
     return NearImages(
         tuple(query.name for query in queries),
         tuple(query.photo for query in queries),
@@ -160,7 +157,7 @@ class _Query:
 
 def _query(reader: Reader, image: Any, number: int) -> _Query:
     row = _row(reader.scan, image)
-    name = reader.scan.names[row] if row >= 0 else str(image) if isinstance(image, str | Path) else f"image {number}"
+    name = reader.scan.names[row] if row >= 0 else name_of(image) or f"image {number}"
     source = reader.scan.image(row) if row >= 0 else image
     array, photo = load_one(source, reader.spec, reader.model.dtype, name)
     return _Query(name, array, _small(photo), row)
@@ -186,7 +183,7 @@ def _features(
     model: Model, scan: Scan, layer: Layer, arrays: NDArray[Any], itself: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """The features of the queries: the scan's own for those that are in it, so that copies lie at 0."""
-    program = model.compile(_mean_program, layer)
+    program = model.compile(feature_program, layer)
     place = {int(row): number for number, row in enumerate(itself) if row >= 0}
     means = [program(array[None])["mean"][0].astype(np.float32) for array in arrays]
     for rows, features in scan.chunks(layer.name) if place else ():
@@ -194,13 +191,6 @@ def _features(
             if row in place:
                 means[place[row]] = feature
     return np.stack([means[place[int(row)]] if row >= 0 else mean for row, mean in zip(itself, means, strict=True)])
-
-
-def _mean_program(model: Model, layer: Layer, images: Array) -> dict[str, Array]:
-    xp = model.xp
-    values = as_map(xp, model.run(images, (layer.name,))[layer.name], layer)
-    axes = tuple(range(1, len(values.shape) - 1))
-    return {"mean": xp.mean(values, axis=axes) if axes else values}
 
 
 def _pixels(reader: Reader, progress: Progress) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
@@ -213,13 +203,6 @@ def _pixels(reader: Reader, progress: Progress) -> Iterator[tuple[NDArray[np.int
         if found:
             yield np.array([image.row for image in found]), np.stack([image.array.ravel() for image in found])
         progress(some.stop, count)
-
-
-def _picture(reader: Reader, row: int) -> NDArray[np.uint8]:
-    try:
-        return np.asarray(reader.scan.picture(row, SIDE))
-    except ImageError:
-        return np.full((SIDE, SIDE, 3), 128, np.uint8)
 
 
 def _small(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:

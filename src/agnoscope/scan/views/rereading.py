@@ -105,3 +105,15 @@ class Reader:
         told = [f"{name}: {reason}" for name, reason in list(self.gone.items())[:most]]
         more = len(self.gone) - len(told)
         return told + ([f"{more} more images cannot be read any more."] if more > 0 else [])
+
+
+def thumbnail(scan: Scan, row: int, side: int) -> NDArray[np.uint8]:
+    """An image's picture with at most this longer side; a gray one where it cannot be read any more.
+
+    Raises:
+        FileError: the whole collection cannot be read again.
+    """
+    try:
+        return scan.picture(row, side)
+    except ImageError:
+        return np.full((side, side, 3), 128, np.uint8)
