@@ -1,6 +1,6 @@
 """The public names: `ag.GradCAM` leads to where GradCAM is described, and `public-names` lists them all.
 
-A name is described once, in the module that is its home; `agnoscope.HOMES` says which. What a package hands on, such as
+A name is described once, in the module that is its home. What a package hands on, such as
 `agnoscope.metrics.auroc`, leads home likewise.
 """
 
@@ -18,7 +18,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 import agnoscope
 
-HOME = {name: module for module, names in agnoscope.HOMES.items() for name in names}
+HOME = {name: getattr(agnoscope, name).__module__ for name in agnoscope.__all__}
 
 
 class PublicNames(SphinxDirective):

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import fields
-from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope import __version__
 from agnoscope.answers import first_answers
 from agnoscope.batches import comfortable_batch, within_memory
 from agnoscope.errors import NonFiniteError
@@ -69,7 +68,7 @@ def call(
         space=bound.space,
         scores=tuple(float(score) for score in found.scores),
         backend=model.backend,
-        versions={"agnoscope": own_version(), **model.versions},
+        versions={"agnoscope": __version__, **model.versions},
         input={field.name: getattr(model.spec, field.name) for field in fields(model.spec)},
         batch_size=chunk,
         layer=getattr(settled, "layer", None),
@@ -133,9 +132,3 @@ def _emptiness(values: NDArray[Any], names: tuple[str, ...], reduction: Reductio
             )
         elif reduction == "positive" and value.max() <= 0:
             yield f"{name}: nothing speaks for the target here; every value is negative."
-
-
-@cache
-def own_version() -> str:
-    """Of the installed distribution."""
-    return version("agnoscope")

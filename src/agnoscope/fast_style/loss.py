@@ -6,15 +6,14 @@ Both distances are those that `StyleTransfer` lowers for one picture (Gatys, Eck
 layers; here the photo is another one at every step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.errors import LayerError
-from agnoscope.explainers.synthesis.style import Statistics, Style, content_layer
+from agnoscope.explainers.synthesis.style import Statistics, Style, content_layer, names_of
 from agnoscope.model import Model
 from agnoscope.optimisation.canvas import Canvas
 from agnoscope.optimisation.regularisers import Penalty
@@ -37,13 +36,14 @@ class Content:
     layers: tuple[tuple[str, Formula], ...]
 
     @classmethod
-    def of(cls, model: Model, size: tuple[int, int], names: Sequence[str]) -> Self:
+    def of(cls, model: Model, size: tuple[int, int], names: tuple[str, ...]) -> Self:
         """Seen by these layers, or by one chosen for the network.
 
         Raises:
             LayerError: the network has no such layer.
         """
-        found = [model.layer(name, size) for name in (names or (content_layer(model, size),))]
+        names = names_of("content_layers", names) or (content_layer(model, size),)
+        found = [model.layer(name, size) for name in names]
         # The features are each photo's own: of a target that is bound to others the formula will do.
         targets = [(layer.name, Distance(layer.name, np.ones(layer.shape))) for layer in found]
         return cls(tuple((name, target.bind(model, 1, size).formula) for name, target in targets))
@@ -118,13 +118,19 @@ class Loss:
 
 
 def styles_of(
-    model: Model, images: NDArray[Any], layers: Sequence[str], weights: Sequence[float], statistics: Statistics
+    model: Model,
+    images: NDArray[Any],
+    side: int,
+    layers: tuple[str, ...],
+    weights: tuple[float, ...],
+    statistics: Statistics,
 ) -> tuple[Bound, tuple[str, ...]]:
     """How far a picture is from each style image's manner, one after the other, and the layers that see it.
 
     Args:
         model: the network.
         images: of the styles, shape (styles, height, width, channels).
+        side: shorter side of what the smallest of them shows, in pixels.
         layers: names of layers; none to choose them for the network.
         weights: of the layers; none for equal ones.
         statistics: what is compared, mean and "covariance", or "gram".
@@ -135,9 +141,6 @@ def styles_of(
         OptionError: the weights, or what is compared, are unknown.
         TargetError: nothing is active in a layer.
     """
-    if isinstance(layers, str):
-        raise LayerError(f"style_layers={layers!r} must be names of layers: ({layers!r},).")
-    size = images.shape[1:3]
-    style = Style(tuple(layers), tuple(weights), statistics).settled(model, min(size))
+    style = Style(names_of("style_layers", layers), weights, statistics).settled(model, side)
     each = [style.distance(model, [image[None]], [1.0]) for image in images]
-    return side_by_side(each, model, size), style.layers
+    return side_by_side(each, model, images.shape[1:3]), style.layers

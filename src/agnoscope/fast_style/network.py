@@ -20,6 +20,9 @@ from agnoscope.patches import Array
 SMALLEST: Final = 8
 """Side of the smallest photo in pixels: a quarter of it must have a neighbour to be mirrored."""
 
+BLOCK: Final = 4
+"""Side of the blocks of pixels that are worked out at once where there are few channels."""
+
 EPSILON: Final = 1e-5
 """Added to the variance, for maps that are the same everywhere."""
 
@@ -113,7 +116,8 @@ def stylised(model: Model, form: Form, parameters: Mapping[str, Array], photos: 
     def layer(x: Array, name: str) -> Array:
         convolution = convolutions[name]
         x = mirrored(xp, x, *[convolution.side // 2] * 4)
-        x = model.conv2d(x, parameters[f"{name}.kernel"], convolution.stride)
+        kernel = parameters[f"{name}.kernel"]
+        x = in_blocks(model, x, kernel) if name == "out" else model.conv2d(x, kernel, convolution.stride)
         scale, shift = (xp.matmul(mix, parameters[f"{name}.{own}"])[:, None, None, :] for own in ("scale", "shift"))
         return normalised(xp, x) * scale + shift
 
@@ -130,6 +134,40 @@ def stylised(model: Model, form: Form, parameters: Mapping[str, Array], photos: 
         x = relu(layer(doubled(xp, x), name))
     x = xp.tanh(layer(x, "out"))
     return (x * ((high - low) / 2) + (low + high) / 2)[:, :height, :width, :]
+
+
+def in_blocks(model: Model, images: Array, kernel: Array) -> Array:
+    """What `model.conv2d` gives, worked out on blocks of 4 × 4 pixels: faster where a kernel has few outputs.
+
+    Processors multiply many channels at once, and a picture has three. Here it has 48, those of a block; the kernel is
+    laid into a larger one at each of the block's 16 places, with zeros around it.
+
+    Args:
+        model: computes.
+        images: shape (images, height, width, channels in), the sides multiples of 4.
+        kernel: shape (side, side, channels in, channels out), the side one more than a multiple of 4.
+
+    Returns:
+        Shape (images, rows, columns, channels out).
+    """
+    xp, places = model.xp, range(BLOCK)
+    zeros = xp.zeros_like(kernel)
+    lower = [xp.concat([zeros[:p, ...], kernel, zeros[: BLOCK - 1 - p, ...]], axis=0) for p in places]
+    zeros = xp.zeros_like(lower[0])
+    laid = [xp.concat([zeros[:, :p, ...], k, zeros[:, : BLOCK - 1 - p, ...]], axis=1) for k in lower for p in places]
+    kernel = blocks(xp, xp.permute_dims(xp.concat(laid, axis=3), (3, 0, 1, 2)))  # as if the outputs were images
+    found = model.conv2d(blocks(xp, images), xp.permute_dims(kernel, (1, 2, 3, 0)))
+    count, rows, columns, outputs = found.shape
+    parts = xp.reshape(found, (count, rows, columns, BLOCK, BLOCK, outputs // BLOCK**2))
+    return xp.reshape(xp.permute_dims(parts, (0, 1, 3, 2, 4, 5)), (count, rows * BLOCK, columns * BLOCK, -1))
+
+
+def blocks(xp: Any, x: Array) -> Array:
+    """The pixels of each block, side by side, as channels of one."""
+    count, height, width, channels = x.shape
+    parts = xp.reshape(x, (count, height // BLOCK, BLOCK, width // BLOCK, BLOCK, channels))
+    shape = (count, height // BLOCK, width // BLOCK, BLOCK**2 * channels)
+    return xp.reshape(xp.permute_dims(parts, (0, 1, 3, 2, 4, 5)), shape)
 
 
 def normalised(xp: Any, x: Array) -> Array:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope import __version__
 from agnoscope.archive import read_archive, write_archive
 from agnoscope.batches import ran_out_of_memory
 from agnoscope.errors import NonFiniteError, OptionError, OutOfMemoryError
-from agnoscope.explainers.call import own_version
 from agnoscope.explainers.synthesis.base import options_of
 from agnoscope.fast_style.loss import PARTS, Loss
 from agnoscope.fast_style.network import Form, stylised
@@ -164,7 +164,7 @@ class Run:
             steps=self.step,
             finished=finished,
             backend=self.model.backend,
-            versions={"agnoscope": own_version(), **self.model.versions},
+            versions={"agnoscope": __version__, **self.model.versions},
             warnings=(*unread, *self.notes, *missed, *stopped),
         )
         history, channels = np.array(self.history).reshape(-1, len(PARTS)), self.model.spec.channels

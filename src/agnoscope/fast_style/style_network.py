@@ -14,10 +14,11 @@ from typing import Any, Final, Self, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope import __version__
 from agnoscope.archive import read_archive, write_archive
 from agnoscope.batches import ran_out_of_memory
 from agnoscope.errors import FileError, ImageError, NonFiniteError, OptionError, OutOfMemoryError, nearest
-from agnoscope.explainers.call import own_version
+from agnoscope.explainers.options import positive
 from agnoscope.fast_style.network import SMALLEST, Form, stylised
 from agnoscope.images import ImageLike, InputSpec, load
 from agnoscope.model import Model
@@ -127,7 +128,7 @@ class StyleNetwork:
             steps=1,
             finished=True,
             backend=model.backend,
-            versions={"agnoscope": own_version(), **model.versions},
+            versions={"agnoscope": __version__, **model.versions},
             input=asdict(spec),
             seed=int(self.training.options["seed"]),
             warnings=self.training.warnings,
@@ -147,9 +148,12 @@ class StyleNetwork:
         mix = np.zeros(len(self.styles))
         if isinstance(style, Mapping):
             for name, weight in style.items():
-                mix[self._number(name)] += weight
+                mix[self._number(name)] += positive(f"style {name!r}", weight, or_zero=True)
         else:
-            given = np.asarray(style, dtype=np.float64)
+            try:
+                given = np.asarray(style, dtype=np.float64)
+            except (TypeError, ValueError):  # no numbers
+                given = np.zeros(0)
             if given.shape != mix.shape:
                 raise OptionError(
                     f"style={style!r} must be a number, a name or {len(mix)} weights: the network has the styles "

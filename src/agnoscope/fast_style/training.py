@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from agnoscope.errors import ImageError, OptionError
 from agnoscope.explainers.options import positive, whole
+from agnoscope.explainers.synthesis.photos import check_size
 from agnoscope.explainers.synthesis.sizes import size_of
-from agnoscope.explainers.synthesis.style import Statistics, cut
+from agnoscope.explainers.synthesis.style import Statistics, cut, seen_side
 from agnoscope.fast_style.loss import Content, Loss, styles_of
 from agnoscope.fast_style.network import SMALLEST
 from agnoscope.fast_style.photos import Photos
@@ -110,7 +111,7 @@ class FastStyle:
             OptionError: an option is out of range, or the file to resume belongs to another training.
             CapabilityError: the network has no gradients, or shows no layers.
             ModelError: it cannot run at this size.
-            NonFiniteError: the loss is NaN or infinite from the first step on.
+            NonFiniteError: a layer, or the loss, is NaN or infinite from the first step on.
             OutOfMemoryError: memory does not suffice for a step.
         """
         run = self.begin(model, images, styles, resume=resume)
@@ -141,9 +142,10 @@ class FastStyle:
         size = size_of(wrapped, self.size)
         if min(size) < SMALLEST:
             raise OptionError(f"size={self.size!r} must be {SMALLEST} pixels at the least.")
+        check_size(wrapped, size)
         photos = Photos(images, wrapped.spec, size, wrapped.dtype, self.seed)
-        names, pictures = self._pictures(styles, wrapped, size)
-        distance, layers = styles_of(wrapped, pictures, self.style_layers, self.layer_weights, self.statistics)
+        names, pictures, side = self._pictures(styles, wrapped, size)
+        distance, layers = styles_of(wrapped, pictures, side, self.style_layers, self.layer_weights, self.statistics)
         loss = Loss(
             Canvas.of(wrapped, size),
             Content.of(wrapped, size, self.content_layers),
@@ -165,8 +167,10 @@ class FastStyle:
         positive("style_weight", self.style_weight)
         positive("total_variation", self.total_variation, or_zero=True)
 
-    def _pictures(self, styles: ImageLike, model: Model, size: tuple[int, int]) -> tuple[tuple[str, ...], NDArray[Any]]:
-        """A name for each style, and the middle of its image."""
+    def _pictures(
+        self, styles: ImageLike, model: Model, size: tuple[int, int]
+    ) -> tuple[tuple[str, ...], NDArray[Any], int]:
+        """A name for each style, the middle of its image, and the shorter side of what the smallest image shows."""
         spec, uses = replace(model.spec, size=None), Counter[str]()
         given = [load(each, spec, model.dtype) for each in (styles if isinstance(styles, list | tuple) else [styles])]
         if not given:
@@ -174,4 +178,5 @@ class FastStyle:
         pictures = np.concatenate([cut(batch.images, size) for batch in given])
         stems = [Path(name).stem for batch in given for name in batch.names]
         named = [f"style {k}" if stem.startswith("image ") else stem for k, stem in enumerate(stems, start=1)]
-        return tuple(unused(name, uses) for name in named), pictures
+        side = min(seen_side(batch.images.shape[1:3], size, enlarged=False) for batch in given)
+        return tuple(unused(name, uses) for name in named), pictures, side

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope.explainers.call import own_version
+from agnoscope import __version__
 from agnoscope.explanation import Explanation
 from agnoscope.metrics.similarity import pearson
 from agnoscope.render.blend import RISE, fitted, overlaid, resized
@@ -55,7 +55,7 @@ def rendered(report: Report) -> str:
         network=report.network,
         subjects=subjects,
         checks={name: READINGS[name] for name in _checks(report)},
-        version=own_version(),
+        version=__version__,
     )
 
 

@@ -13,10 +13,10 @@ from typing import Any, ClassVar, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope import __version__
 from agnoscope.answers import first_answers
 from agnoscope.batches import comfortable_batch
 from agnoscope.errors import OptionError
-from agnoscope.explainers.call import own_version
 from agnoscope.explainers.options import whole
 from agnoscope.model import Model
 from agnoscope.optimisation.run import Run, State
@@ -188,7 +188,7 @@ class Synthesizer(ABC):
             steps=run.steps_done,
             finished=run.finished,
             backend=model.backend,
-            versions={"agnoscope": own_version(), **model.versions},
+            versions={"agnoscope": __version__, **model.versions},
             input=asdict(model.spec),
             seed=self.seed,
             answers=_answers(model, images),
