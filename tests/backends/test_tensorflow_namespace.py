@@ -256,3 +256,9 @@ def test_gradients_at_ties_and_kinks(function, slope, compiled):
 
     x = tf.constant([-1.0, 0.0, 1.0])
     np.testing.assert_allclose(tf.function(program, autograph=False, jit_compile=compiled)(x), slope, atol=1e-7)
+
+
+def test_several_stacks_of_one_matrix_are_multiplied_from_the_right():
+    stack, matrix = np.ones((2, 1, 8, 8), np.float32), np.eye(8, dtype=np.float32)[:, ::-1]
+    graph = tf.function(lambda x: xp.matmul(x, tf.constant(matrix)))
+    np.testing.assert_array_equal(graph(tf.constant(stack)).numpy(), stack @ matrix)

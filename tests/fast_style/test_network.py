@@ -1,11 +1,13 @@
 """The network does what its parts say, at every size, the same in every framework."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import agnoscope as ag
-from agnoscope.fast_style.network import Form, doubled, mirrored, normalised
+from agnoscope.fast_style.network import Form, doubled, in_blocks, mirrored, normalised
 from agnoscope.fast_style.style_network import paint_program
 from tests.explainers.synthesis.frameworks import demo
 
@@ -38,6 +40,25 @@ def test_frameworks_paint_what_numpy_paints(backend: str) -> None:
     assert one.shape == other.shape == (2, 37, 50, 3)
     assert one.std() > 0.05
     np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
+@pytest.mark.parametrize("side", [5, 9])
+def test_a_convolution_in_blocks_is_the_same_convolution(backend: str, side: int) -> None:
+    random, model = np.random.default_rng(side), demo(backend)
+    kernel = random.normal(size=(side, side, 4, 3)).astype(np.float32)
+    images = random.normal(size=(2, 16, 24, 4)).astype(np.float32)
+    one, other = (model.compile(convolution_program, way)(images, kernel)["found"] for way in (conv2d, in_blocks))
+    assert one.shape == other.shape == (2, 17 - side, 25 - side, 3)
+    np.testing.assert_allclose(other, one, atol=1e-4)
+
+
+def convolution_program(model: ag.Model, way: Any, images: Any, kernel: Any) -> dict[str, Any]:
+    return {"found": way(model, images, kernel)}
+
+
+def conv2d(model: ag.Model, images: Any, kernel: Any) -> Any:
+    return model.conv2d(images, kernel)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 15), (12, 10)])

@@ -11,6 +11,7 @@ from scipy.optimize import minimize, rosen, rosen_der
 from agnoscope.errors import OptionError
 from agnoscope.optimisation.lbfgs import LBFGS
 from agnoscope.optimisation.optimisers import Slope
+from agnoscope.optimisation.parameterisations.base import Tree
 from agnoscope.trees import leaves
 
 random = np.random.default_rng(0)
@@ -153,13 +154,29 @@ def test_a_course_that_led_nowhere_is_forgotten() -> None:
     start = {"x": np.ones((2, 4))}
     slope = Slope(lambda tree: ((tree["x"] ** 2).sum(axis=1), {"x": 2 * tree["x"]}), lambda tree: tree)
     optimiser = LBFGS(trials=3)
-    memory = optimiser.begin(start)
-    memory["moves"][0, -1], memory["turns"][0, -1] = 1.0, 1e-9  # as if the first image's land were flat
+    flat = np.array([[1.0], [0.0]]) * np.ones(4)  # as if the first image's land were flat
+    memory: Tree = {**optimiser.begin(start), "moves": {"0": flat}, "turns": {"0": 1e-9 * flat}}
     first, memory = optimiser.step(start, *slope(start), memory, slope)
     np.testing.assert_array_equal(first["x"][0], 1)
     assert (first["x"][1] < 1).all()
     second, _ = optimiser.step(first, *slope(first), memory, slope)
     assert (second["x"][0] < 1).all()
+
+
+def test_more_than_ten_moves_are_remembered_in_their_order() -> None:
+    def look(tree: Tree) -> tuple[NDArray[Any], Tree]:
+        value, gradient = bowl(np.diag(np.arange(1.0, 30)), np.zeros(29))(tree["x"])
+        return value, {"x": gradient}
+
+    slope, optimiser = Slope(look, lambda tree: tree), LBFGS(memory=12)
+    x: Tree = {"x": random.normal(size=(1, 29))}
+    memory = optimiser.begin(x)
+    for _ in range(14):
+        x, memory = optimiser.step(x, *slope(x), memory, slope)
+    assert len(memory["moves"]) == len(memory["turns"]) == 12
+    shuffled = {name: dict(sorted(memory[name].items())) for name in ("moves", "turns")}  # 0, 1, 10, 11, 2 …
+    one, other = (optimiser.step(x, *slope(x), each, slope)[0]["x"] for each in (memory, {**memory, **shuffled}))
+    np.testing.assert_array_equal(one, other)
 
 
 def test_what_rounding_hides_is_not_searched_for() -> None:

@@ -182,6 +182,8 @@ def _tile(x: Array, repetitions: Sequence[int]) -> Array:
 
 
 def _matmul(x1: Array, x2: Array) -> Array:
+    if len(x2.shape) == 2:  # one product instead of many, over which TensorFlow 2.21 crashes in shapes as (2, 1, 8, 8)
+        return tf.tensordot(x1, x2, 1)
     if min(len(x1.shape), len(x2.shape)) > 1:
         return tf.matmul(x1, x2)
     return tf.tensordot(x1, x2, [[-1], [max(len(x2.shape) - 2, 0)]])

@@ -90,14 +90,16 @@ class FastStyle:
     ) -> StyleNetwork:
         """Train a network.
 
-        A keyboard interrupt stops the training and returns the network so far; `training.finished` tells.
+        A keyboard interrupt, or a callback that raises StopIteration, stops the training and returns the network so
+        far; `training.finished` tells.
 
         Args:
             model: what `agnoscope.wrap` returned, or a network that it can wrap by itself; it judges the pictures.
             images: photos to train on: a folder, or paths and arrays one by one, or one array of several images. Photos
                 that cannot be read are passed over, and named in the warnings.
             styles: one style image or several, as any image is given. Each is a style of its own.
-            callback: called after every step with a `State`; what it returns is ignored.
+            callback: called after every step with a `State`; what it returns is ignored. Where it raises
+                StopIteration, the training stops.
             resume: a file that `State.run.save` wrote: the training goes on from there.
 
         Returns:
@@ -119,7 +121,7 @@ class FastStyle:
             for state in run:
                 if callback is not None:
                     callback(state)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StopIteration):
             if not run.step:
                 raise
         return run.result()

@@ -4,6 +4,7 @@ They are no part of the objective, so no gradient tells what they undo; what a s
 the network insists on. All of them work on pixels, on the host.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -67,10 +68,9 @@ class Decay(Correction):
         return images + (canvas.middle - images) * self.share
 
 
-@final
 @dataclass(frozen=True)
-class ZeroSmallPixels(Correction):
-    """Gray for the pixels that are near it already, by the norm over their channels.
+class _ZeroLeast(Correction):
+    """Gray for the pixels that matter least.
 
     Attributes:
         percentile: of an image's pixels that lie below; above 0, below 100.
@@ -82,42 +82,40 @@ class ZeroSmallPixels(Correction):
     percentile: float = 10.0
 
     def __post_init__(self) -> None:
-        _check_percentile(self.percentile)
-
-    def __call__(self, step: int, canvas: Canvas, images: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:
-        del step, gradient
-        return _without_least(images, np.linalg.norm(images - canvas.middle, axis=-1), self.percentile, canvas)
-
-
-@final
-@dataclass(frozen=True)
-class ZeroSmallGradients(Correction):
-    """Gray for the pixels that the objective would miss the least, by their distance from gray times its gradient.
-
-    Attributes:
-        percentile: of an image's pixels that lie below; above 0, below 100.
-
-    Raises:
-        OptionError: it is none.
-    """
-
-    percentile: float = 10.0
-
-    def __post_init__(self) -> None:
-        _check_percentile(self.percentile)
+        if not isinstance(self.percentile, int | float | np.number) or not 0 < self.percentile < 100:
+            raise OptionError(f"percentile={self.percentile!r} must lie between 0 and 100, and be neither.")
 
     def __call__(self, step: int, canvas: Canvas, images: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:
         del step
-        missed = np.abs(((images - canvas.middle) * gradient).sum(axis=-1))
-        return _without_least(images, missed, self.percentile, canvas)
+        importance = self.importance(images - canvas.middle, gradient)
+        least = np.percentile(importance, self.percentile, axis=(1, 2), keepdims=True)
+        return np.where((importance < least)[..., None], images.dtype.type(canvas.middle), images)
+
+    @abstractmethod
+    def importance(self, distance: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:
+        """How much a pixel matters, shape (images, height, width).
+
+        Args:
+            distance: from gray, shape (images, height, width, channels).
+            gradient: of the objective, of the same shape.
+        """
 
 
-def _without_least(images: NDArray[Any], importance: NDArray[Any], percentile: float, canvas: Canvas) -> NDArray[Any]:
-    """The images with gray where the importance, shape (images, height, width), is below the image's percentile."""
-    least = np.percentile(importance, percentile, axis=(1, 2), keepdims=True)
-    return np.where((importance < least)[..., None], images.dtype.type(canvas.middle), images)
+@final
+@dataclass(frozen=True)
+class ZeroSmallPixels(_ZeroLeast):
+    """Gray for the pixels that are near it already, by the norm over their channels; see `percentile`."""
+
+    def importance(self, distance: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
+        found: NDArray[Any] = np.linalg.norm(distance, axis=-1)
+        return found
 
 
-def _check_percentile(given: Any) -> None:
-    if not isinstance(given, int | float | np.number) or not 0 < given < 100:
-        raise OptionError(f"percentile={given!r} must lie between 0 and 100, and be neither.")
+@final
+@dataclass(frozen=True)
+class ZeroSmallGradients(_ZeroLeast):
+    """Gray for the pixels that the objective would miss the least, by their distance from gray times its gradient."""
+
+    def importance(self, distance: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:
+        found: NDArray[Any] = np.abs((distance * gradient).sum(axis=-1))
+        return found

@@ -4,6 +4,7 @@ The parameters of an image are one long row here, and every image has its own me
 none depends on the others.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -56,25 +57,26 @@ class LBFGS(Optimiser):
         whole("trials", self.trials)
 
     def begin(self, parameters: Tree) -> Tree:
-        rows = _rows(parameters)
-        none = np.zeros((len(rows), self.memory, rows.shape[1]), rows.dtype)
-        return {"moves": none, "turns": none.copy(), "rate": np.full(len(rows), self.rate)}
+        return {"rate": np.full(len(_rows(parameters)), self.rate)}
 
     def step(
         self, parameters: Tree, loss: NDArray[Any], gradient: Tree, memory: Tree, slope: Slope
     ) -> tuple[Tree, Tree]:
         here, downhill = _rows(parameters), -_rows(gradient)
+        moves, turns = (_in_order(memory.get(name, {})) for name in ("moves", "turns"))
         free = _free(parameters, here, downhill, slope)
         # Numbers at their bound must have no say in where the others go.
-        moves, turns = (memory[name] * free[:, None] for name in ("moves", "turns"))
-        course = _course(downhill, moves, turns, memory["rate"])
+        course = _course(downhill, _only(free, moves), _only(free, turns), memory["rate"])
         found, there, turn = self._searched(parameters, here, loss, downhill, course, slope)
         # A course that led nowhere was bad advice: go on anew, and carefully.
-        moves, turns = (np.where(found[:, None, None], memory[name], 0) for name in ("moves", "turns"))
+        moves, turns = _only(found[:, None], moves), _only(found[:, None], turns)
         rate = np.where(found, self.rate, memory["rate"] * 0.5**self.trials)
-        sound = _sound(there - here, turn)
-        moves, turns = _remembered(moves, there - here, sound), _remembered(turns, turn, sound)
-        return _tree(there, parameters), {"moves": moves, "turns": turns, "rate": rate}
+        move = there - here
+        sound = _curvature(move, turn)[0] > 0
+        if sound.any():
+            moves, turns = ([*rows, *_only(sound[:, None], [row])] for rows, row in ((moves, move), (turns, turn)))
+        kept = {"moves": _numbered(moves[-self.memory :]), "turns": _numbered(turns[-self.memory :])}
+        return _tree(there, parameters), {**kept, "rate": rate}
 
     def _searched(
         self, parameters: Tree, here: Rows, loss: NDArray[Any], downhill: Rows, course: Rows, slope: Slope
@@ -105,21 +107,30 @@ class LBFGS(Optimiser):
         return found, there, turn
 
 
-def _course(downhill: Rows, moves: NDArray[Any], turns: NDArray[Any], rate: NDArray[np.float64]) -> Rows:
+def _course(downhill: Rows, moves: Sequence[Rows], turns: Sequence[Rows], rate: NDArray[np.float64]) -> Rows:
     """The inverse of the remembered curvature times the negative gradient: the two loops of the paper."""
-    curvature = _dot(moves, turns)
-    rho = np.where(_sound(moves, turns), _inverse(curvature), 0)
-    course, shares = downhill, np.zeros_like(rho)
-    for i in reversed(range(moves.shape[1])):
-        shares[:, i] = rho[:, i] * _dot(moves[:, i], course)
-        course = course - _times(shares[:, i], turns[:, i])
-    scale, squares = rate * _inverse(_size(downhill)), _dot(turns, turns)
-    for i in range(moves.shape[1]):
-        scale = np.where(rho[:, i] > 0, curvature[:, i] * _inverse(squares[:, i]), scale)
+    course, scale = downhill, rate * _inverse(_size(downhill))
+    told = [(move, turn, *_curvature(move, turn)) for move, turn in zip(moves, turns, strict=True)]
+    shares = []
+    for move, turn, rho, _ in reversed(told):
+        shares.append(rho * _dot(move, course))
+        course = course - _times(shares[-1], turn)
+    for _, _, rho, length in told:
+        scale = np.where(rho > 0, length, scale)
     course = _times(scale, course)
-    for i in range(moves.shape[1]):
-        course = course + _times(shares[:, i] - rho[:, i] * _dot(turns[:, i], course), moves[:, i])
+    for move, turn, rho, _ in told:
+        course = course + _times(shares.pop() - rho * _dot(turn, course), move)
     return course
+
+
+def _curvature(move: Rows, turn: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each image the paper's ρ, and the length of a step that it advises; ρ is 0 where the gradient does not rise.
+
+    That is where a move tells no curvature, and has no say.
+    """
+    rise, squared = _dot(move, turn), _dot(turn, turn)
+    sound = rise > SOUND * np.sqrt(_dot(move, move) * squared)
+    return np.where(sound, _inverse(rise), 0), rise * _inverse(squared)
 
 
 def _free(parameters: Tree, here: Rows, downhill: Rows, slope: Slope) -> NDArray[np.bool_]:
@@ -128,14 +139,19 @@ def _free(parameters: Tree, here: Rows, downhill: Rows, slope: Slope) -> NDArray
     return (_rows(slope.kept(_tree(ahead.astype(here.dtype), parameters))) != here) | (downhill == 0)
 
 
-def _sound(move: NDArray[Any], turn: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether the gradient rises along the move, so that it tells a curvature."""
-    return _dot(move, turn) > SOUND * np.sqrt(_dot(move, move) * _dot(turn, turn))
+def _only(which: NDArray[np.bool_], rows: list[Rows]) -> list[Rows]:
+    """The rows with 0 elsewhere; not copied where there is nothing to leave out."""
+    return rows if which.all() else [row * which for row in rows]
 
 
-def _remembered(stack: NDArray[Any], newest: Rows, sound: NDArray[np.bool_]) -> NDArray[Any]:
-    """The stack with the newest row instead of the oldest, where it is sound."""
-    return np.where(sound[:, None, None], np.concatenate([stack[:, 1:], newest[:, None]], axis=1), stack)
+def _numbered(rows: list[Rows]) -> dict[str, Rows]:
+    """A tree of rows: to remember another one moves none of them."""
+    return {str(i): row for i, row in enumerate(rows)}
+
+
+def _in_order(tree: Tree) -> list[Rows]:
+    """The rows of which `_numbered` made this."""
+    return [tree[str(i)] for i in range(len(tree))]
 
 
 def _dot(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
@@ -149,7 +165,7 @@ def _size(rows: Rows) -> NDArray[np.float64]:
 
 
 def _times(factors: NDArray[np.float64], rows: Rows) -> Rows:
-    return (factors[:, None] * rows).astype(rows.dtype)
+    return factors.astype(rows.dtype)[:, None] * rows
 
 
 def _inverse(numbers: NDArray[np.float64]) -> NDArray[np.float64]:

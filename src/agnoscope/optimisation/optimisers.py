@@ -108,7 +108,7 @@ class Adam(Optimiser):
     Attributes:
         rate: length of the first step.
         decay: by which the means of the gradient and of its square forget, each from 0 to below 1. A first number of 0
-            makes it RMSprop, but for the bias of the first steps, which is taken out.
+            makes it `RMSprop`, but for the bias of the first steps, which is taken out.
         epsilon: added to the root of the mean square.
         nesterov: whether a step looks one ahead, which makes it NAdam (Dozat, ICLR Workshop 2016).
         fall: over so many steps the rate falls evenly to zero; None keeps it.

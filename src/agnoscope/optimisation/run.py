@@ -143,7 +143,8 @@ class Run(Generic[Result]):
     def images(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Images and their scores seen whole, of the stage that is under way or has ended last.
 
-        At the end of the run those of the last step, before it the best ones.
+        Before the end of the run the best ones, at the end those of the last step; but where an aim was set, and all
+        steps looked at the images alike, the better ones of these.
 
         Returns:
             Shapes (images, height, width, channels) and (images,).
@@ -151,11 +152,15 @@ class Run(Generic[Result]):
         stage = self.stages[min(self.stage, len(self.stages) - 1)]
         if not self.parameters:
             self._begin(stage)
-        parameters = self.parameters
-        if not self.finished and self.best is not None:
-            stage = replace(stage, parameterisation=Pixels())
-            parameters = stage.parameterisation.of(stage.canvas, self.best)
-        found = self._evaluated(stage, parameters, None if stage.views is None else WHOLE, gradient=False)
+        seen = partial(self._evaluated, views=None if stage.views is None else WHOLE, gradient=False)
+        if self.best is None or (self.finished and (stage.until is None or not stage.still)):
+            found = seen(stage, self.parameters)
+        else:
+            pixels = replace(stage, parameterisation=Pixels())
+            found = seen(pixels, pixels.parameterisation.of(stage.canvas, self.best))
+            if self.finished:
+                last = seen(stage, self.parameters)
+                found = joined(partial(_chosen, last["objective"] <= found["objective"]), last, found)
         return found["images"], found["score"]
 
     def save(self, path: str | Path) -> Path:
@@ -222,8 +227,9 @@ class Run(Generic[Result]):
         if not np.isfinite(found["objective"]).all() or not _finite(found["gradient"]):
             self._stop_at_nonfinite()
             return None
-        if not stage.restful and self.step < REDIRECTED:
-            found = self._enlivened(stage, found)
+        if self.step < REDIRECTED:
+            self._moved |= _moving(found["gradient"])
+            found = found if stage.restful else self._enlivened(stage, found)
         if stage.until is not None:
             self._done |= stage.until(found["score"])
 
@@ -286,7 +292,6 @@ class Run(Generic[Result]):
     def _enlivened(self, stage: Stage, found: dict[str, Any]) -> dict[str, Any]:
         """The same, with redirected gradients for the images whose own are all zero."""
         moving = _moving(found["gradient"])
-        self._moved |= moving
         if moving.all() or "relu" not in self.model.can:
             return found
         try:
@@ -328,15 +333,17 @@ class Run(Generic[Result]):
     # -- what may go wrong -------------------------------------------------------------------------------------------
 
     def _check_alive(self, stage: Stage) -> None:
-        if stage.restful or self._moved.all():
+        still = ~(self._moved | self._done)
+        if (stage.restful and stage.until is None) or not still.any():
             return
-        names = tuple(name for name, moved in zip(stage.target.names, self._moved, strict=True) if not moved)
+        names = dict.fromkeys(name for name, alone in zip(stage.target.names, still, strict=True) if alone)
+        tried = "" if stage.restful else ", although ReLU gradients were redirected"
         told = (
-            f"The gradient of {', '.join(dict.fromkeys(names))} stayed zero in the first {self.step} steps, "
-            "although ReLU gradients were redirected: the unit is dead, or does not depend on the image. Ask for "
-            "another one, or start from a photo."
+            f"The gradient of {', '.join(filter(None, names)) or 'the target'} stayed zero in the first {self.step} "
+            f"steps{tried}: the unit is dead, or does not depend on the image. Ask for another one, or start from a "
+            "photo."
         )
-        if not self._moved.any():
+        if still.all():
             raise TargetError(told)
         self.notes.append(told)
 

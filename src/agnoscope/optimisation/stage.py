@@ -48,7 +48,7 @@ class Stage:
         slopes: whether the absolute gradients at the images are added up, for a transparency map.
 
     Raises:
-        OptionError: there are corrections, and what the steps move are no pixels.
+        OptionError: a part is none of its kind, or there are corrections, and what the steps move are no pixels.
     """
 
     canvas: Canvas
@@ -66,6 +66,8 @@ class Stage:
     slopes: bool = False
 
     def __post_init__(self) -> None:
+        _check_part("parameterisation", self.parameterisation, Parameterisation, "Fourier()")
+        _check_part("optimiser", self.optimiser, Optimiser, "Adam()")
         if self.corrections and not isinstance(self.parameterisation, Pixels):
             raise OptionError(
                 f"Corrections such as {type(self.corrections[0]).__name__} change pixels, and the steps move those of "
@@ -81,3 +83,8 @@ class Stage:
     def still(self) -> bool:
         """Whether every step looks at the images alike, so that their objectives compare."""
         return self.views is None or self.views.still
+
+
+def _check_part(option: str, given: object, kind: type, such: str) -> None:
+    if not isinstance(given, kind):
+        raise OptionError(f"{option}={given!r} is none: give one such as ag.{such}.")

@@ -11,7 +11,7 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from agnoscope.errors import TargetError
+from agnoscope.errors import NonFiniteError, TargetError
 from agnoscope.images import ImageLike, load
 from agnoscope.model import RESERVED, Layer, Model
 from agnoscope.patches import Array
@@ -222,9 +222,16 @@ def features_of(model: Model, images: NDArray[Any], layers: tuple[str, ...]) -> 
 
     Raises:
         LayerError: the network has no such layer.
+        NonFiniteError: a layer gives NaN or infinity; the scores may.
     """
     names = {asked: _named(model, asked, images.shape[1:3])[0] for asked in layers}
     found = model.compile(_features_program, tuple(dict.fromkeys(names.values())))(images)
+    for name in found.keys() - set(RESERVED):
+        if not np.isfinite(found[name]).all():
+            raise NonFiniteError(
+                f"The layer {name!r} gives NaN or infinity: look for NaN in the network's weights, or for numbers "
+                "beyond its dtype."
+            )
     return {asked: found[name] for asked, name in names.items()}
 
 

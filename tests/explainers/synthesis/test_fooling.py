@@ -84,6 +84,35 @@ def test_bounds_are_kept_and_used(norm: Any, bound: float, name: str, rounded: b
     assert (Fooling(bound=None, **asked)(demo(), SCENES[:3], [1, 2, None]).extras[name] > bound).any()
 
 
+def test_the_usual_bound_is_that_of_the_literature() -> None:
+    asked: dict[str, Any] = {"iterations": 12, "confidence": 0.9999999, "rounded": False}
+    for norm, name, bound in (
+        ("linf", "largest change", 8 / 255),
+        ("l2", "length of the change", 2 / 255 * 27648**0.5),
+    ):
+        reached = Fooling(norm=norm, **asked)(demo(), SCENES[:2], [1, 2]).extras[name]  # of 96 × 96 × 3 numbers
+        np.testing.assert_allclose(reached, bound, rtol=1e-4)
+
+
+def test_large_steps_that_fall_find_what_small_ones_do_not() -> None:
+    small, both = (Fooling(rate=rate, confidence=0.9999)(demo(), SCENES[5], 1) for rate in (0.5 / 255, None))
+    assert both.extras["confidence"][0] > small.extras["confidence"][0] + 0.1
+    assert both.extras["largest change"][0] <= 8 / 255 + 1e-6
+
+
+def test_steps_are_small_first_and_fall_from_twice_the_bound() -> None:
+    pixels = {"pixels": np.full((1, 1, 1, 1), 0.5)}
+    stepper = Bounded("linf", 0.001, 0.02, (0.0, 1.0), rounded=False, falling=(2, 6))
+    memory, lengths = stepper.begin(pixels), []
+    for _ in range(7):
+        memory = {**memory, "levels": memory["origin"] + 0.02 * 255}  # from where the bound leaves room
+        moved, memory = stepper.step(
+            pixels, np.zeros(1), {"pixels": np.ones((1, 1, 1, 1))}, memory, Slope(NotImplemented, dict)
+        )
+        lengths.append(0.52 - moved["pixels"].item())
+    np.testing.assert_allclose(lengths, [0.001, 0.001, 0.04, 0.03, 0.02, 0.01, 0.0], atol=1e-12)
+
+
 def test_the_size_of_the_change_by_hand() -> None:
     model, kernel = linear(weight=10.0)
     made = Fooling(iterations=1, rate=2 / 255, bound=None)(model, np.array(GRAY * 254, dtype=np.uint8), 0)
@@ -224,3 +253,13 @@ def test_bad_targets(target: Any) -> None:
 def test_bad_images() -> None:
     with pytest.raises(ImageError):
         Fooling()(demo(), "missing.jpg", 1)
+
+
+def test_a_picture_that_runs_out_of_steps_is_the_best_one() -> None:
+    run = Fooling(iterations=7, rate=60 / 255, bound=None, confidence=0.9999999).begin(demo(), SCENES[:3], [1, 2, 0])
+    scores = np.array([state.score for state in run])
+    found = np.array(run.result().making.scores)
+    assert (found >= scores.max(axis=0) - 1e-5).all()
+    assert (scores.argmax(axis=0) < len(scores) - 1).any()
+    run.finished = False  # the last look was one step before the last picture
+    np.testing.assert_allclose(np.maximum(run.result().making.scores, found), found, atol=1e-5)

@@ -32,6 +32,8 @@ class Bounded(Optimiser):
         bound: how long the whole change may be, in the same units; None sets no bound.
         bounds: lowest and highest value of a pixel.
         rounded: whether pictures are of 8 bits.
+        falling: a first and a last step, from 0, between which steps are of another length: it falls evenly from twice
+            the bound, which leads away from where small steps got stuck (Croce and Hein, ICML 2020), to nothing.
     """
 
     norm: Norm
@@ -39,10 +41,11 @@ class Bounded(Optimiser):
     bound: float | None
     bounds: tuple[float, float]
     rounded: bool = True
+    falling: tuple[int, int] | None = None
 
     def begin(self, parameters: Tree) -> Tree:
         levels = to_levels(parameters["pixels"], self.bounds)
-        return {"origin": levels, "levels": levels}
+        return {"origin": levels, "levels": levels, "steps": np.zeros(())}
 
     def step(
         self, parameters: Tree, loss: NDArray[Any], gradient: Tree, memory: Tree, slope: Slope
@@ -50,11 +53,19 @@ class Bounded(Optimiser):
         del loss, slope
         origin, downhill = memory["origin"], -gradient["pixels"].astype(np.float64)
         direction = np.sign(downhill) if self.norm == "linf" else downhill / _or_one(_length(downhill))
-        moved = np.clip(memory["levels"] + self.rate * LEVELS * direction, 0, LEVELS)
+        length = self._length(int(memory["steps"])) * LEVELS
+        moved = np.clip(memory["levels"] + length * direction, 0, LEVELS)
         levels = origin + self._projected(moved - origin)
         shown = origin + self._whole(levels - origin) if self.rounded else levels
         pixels = from_levels(shown, self.bounds).astype(parameters["pixels"].dtype)
-        return {"pixels": pixels}, {"origin": origin, "levels": levels}
+        return {"pixels": pixels}, {"origin": origin, "levels": levels, "steps": memory["steps"] + 1}
+
+    def _length(self, step: int) -> float:
+        """Of this step, from 0, as a share of the span."""
+        if self.falling is None or self.bound is None or step < self.falling[0]:
+            return self.rate
+        first, last = self.falling
+        return 2 * self.bound * max(0, last - step) / (last - first)
 
     def _projected(self, change: NDArray[Any]) -> NDArray[Any]:
         """The nearest change within the bound, in levels."""

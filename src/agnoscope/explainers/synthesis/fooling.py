@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, final, get_args
+from math import ceil
+from typing import Any, Final, Literal, TypeAlias, final, get_args
 
 import array_api_compat.numpy as host
 import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.errors import OptionError, TargetError
-from agnoscope.explainers.options import positive, share
+from agnoscope.explainers.options import positive, share, whole
 from agnoscope.explainers.synthesis.base import Plan, Synthesizer
 from agnoscope.explainers.synthesis.bounded import LEVELS, Bounded, Norm, from_levels, to_levels
 from agnoscope.explainers.synthesis.photos import photos_of
@@ -36,8 +37,17 @@ from agnoscope.targets.features import features_of
 
 Images: TypeAlias = NDArray[Any]
 
-CARE = 1e-3
+CARE: Final = 1e-3
 """By this share of what is left to certainty the steps go on, so that rounding cannot take the confidence back."""
+
+USUAL: Final = {"linf": 8 / LEVELS, "l2": 2 / LEVELS}
+"""Bounds of the literature: of each number, and of the root mean square over all, 0.5 for 32 pixels and 3 for 224."""
+
+SMALL: Final = {"linf": 0.5 / LEVELS, "l2": 0.1}
+"""Length of a small step."""
+
+PATIENCE: Final = 0.5
+"""The share of the steps that stay small, since they find the smallest change where there is one."""
 
 
 @final
@@ -59,8 +69,12 @@ class Fooling(Synthesizer):
         confidence: the probability that is enough, between 0 and 1.
         norm: in which a step, and the whole change, are measured: "linf", the largest change of a number, or "l2", the
             Euclidean length over all numbers. One step with `rate` equal to `bound` is the fast gradient sign method.
-        bound: how large the change may be, as a share of the span between the pixels' bounds; None sets no bound.
-        rate: size of a step, as a share of the span; by default half a level, 0.5/255, in "linf" and 0.1 in "l2".
+        bound: how large the change may be in that norm, as a share of the span between the pixels' bounds; None sets
+            no bound. The "usual" one is 8/255 in "linf"; in "l2" it is the length of a change of each number by 2/255,
+            which is 3 for 224 × 224 pixels in colour.
+        rate: size of every step, as a share of the span. By default steps are small for half of `iterations`,
+            half a level, 0.5/255, in "linf" and 0.1 in "l2"; for images that these do not bring to the class, they are
+            then twice the bound, and fall evenly to nothing.
         rounded: whether every picture is one of 8 bits per channel: then what the network answers holds for the saved
             PNG, too. An image that is none is rounded first.
         noise: standard deviation of the noise around gray that is begun from, as a share of the span; 0 is plain gray.
@@ -74,7 +88,7 @@ class Fooling(Synthesizer):
     iterations: int = 100
     confidence: float = 0.95
     norm: Norm = "linf"
-    bound: float | None = 8 / LEVELS
+    bound: float | Literal["usual"] | None = "usual"
     rate: float | None = None
     rounded: bool = True
     noise: float = 0.1
@@ -84,12 +98,13 @@ class Fooling(Synthesizer):
     def __post_init__(self) -> None:
         share("confidence", self.confidence)
         positive("noise", self.noise, or_zero=True)
-        for option in ("bound", "rate"):
-            if getattr(self, option) is not None:
-                positive(option, getattr(self, option))
+        if self.rate is not None:
+            positive("rate", self.rate)
+        if self.bound is not None and self.bound != "usual":
+            positive("bound", self.bound)
         if self.norm not in get_args(Norm):
             raise OptionError(f"norm={self.norm!r} is unknown: use {' or '.join(map(repr, get_args(Norm)))}.")
-        if self.rounded and self.bound is not None and self.bound * LEVELS < 1 - 1e-9:
+        if self.rounded and isinstance(self.bound, float) and self.bound * LEVELS < 1 - 1e-9:
             raise OptionError(
                 f"bound={self.bound:g} is less than 1/255 of the span, a level of 8 bits, so that nothing may change: "
                 "raise it, or take rounded=False."
@@ -115,14 +130,13 @@ class Fooling(Synthesizer):
         notes = self._answered(names, wanted, np.take_along_axis(chances, index[:, None], axis=1)[:, 0])
         target = Bound(Formula(_log_probability, ("scores",), (sigmoid,)), {"index": index}, "log-probability", wanted)
         canvas = Canvas.of(model, size)
-        rate = self.rate or (0.5 / LEVELS if self.norm == "linf" else 0.1)
         aim = np.log(self.confidence + CARE * (1 - self.confidence))
         stage = Stage(
             canvas,
             Pixels(),
             target,
             self.iterations,
-            Bounded(self.norm, rate, self.bound, canvas.bounds, self.rounded),
+            self._optimiser(canvas),
             begin=lambda _: before,
             until=lambda scores: scores >= aim,
         )
@@ -164,6 +178,22 @@ class Fooling(Synthesizer):
             before = from_levels(np.rint(to_levels(before, bounds)), bounds).astype(before.dtype)
         return before, names
 
+    def _limit(self, canvas: Canvas) -> float | None:
+        """The bound, as a number."""
+        if self.bound != "usual":
+            return self.bound
+        numbers = canvas.size[0] * canvas.size[1] * canvas.depth
+        return USUAL[self.norm] * (1 if self.norm == "linf" else np.sqrt(numbers))
+
+    def _optimiser(self, canvas: Canvas) -> Bounded:
+        """Steps of the length asked for, or small ones at first and falling ones thereafter."""
+        limit = self._limit(canvas)
+        if self.rate is not None:
+            return Bounded(self.norm, self.rate, limit, canvas.bounds, self.rounded)
+        patient = ceil(PATIENCE * whole("iterations", self.iterations))
+        falling = (patient, self.iterations)
+        return Bounded(self.norm, SMALL[self.norm], limit, canvas.bounds, self.rounded, falling)
+
     def _answered(self, names: tuple[str, ...], wanted: tuple[str, ...], chances: NDArray[Any]) -> tuple[str, ...]:
         """Which images need no change, as a note; all of them are refused."""
         done = chances >= self.confidence
@@ -178,10 +208,11 @@ class Fooling(Synthesizer):
 
     def _missed(self, made: Synthesis, chances: NDArray[Any]) -> list[str]:
         """Sentences about images that the network is not confident of."""
-        bound = "" if self.bound is None else f", with a change of at most {self.bound:.3g} of the span ({self.norm})"
+        limit = self._limit(Canvas(made.images.shape[1:3], made.images.shape[3]))
+        bound = "" if limit is None else f", with a change of at most {limit:.3g} of the span ({self.norm})"
         return [
             f"{name}: {chance:.1%} is short of the {self.confidence:.1%} asked for, after {made.making.steps} steps"
-            f"{bound}. Allow more steps{'.' if self.bound is None else ' or a larger change.'}"
+            f"{bound}. Allow more steps{'.' if limit is None else ' or a larger change.'}"
             for name, chance in zip(made.names, chances, strict=True)
             if not chance >= self.confidence
         ]

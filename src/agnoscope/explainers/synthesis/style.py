@@ -141,7 +141,7 @@ class Style:
             side: shorter side of the smallest photo in pixels.
 
         Raises:
-            LayerError: there is no such layer, or none with a map.
+            LayerError: these are no names, or there is no such layer, or none with a map.
             ImageError: a layer's receptive field is larger than the photo.
             OptionError: the weights, or what is compared, are unknown.
         """
@@ -166,6 +166,9 @@ class Style:
             model: the network.
             photos: shape (1, height, width, channels) each, of sizes that the network takes.
             shares: of each photo in the style.
+
+        Raises:
+            NonFiniteError: a layer gives NaN or infinity for a photo.
         """
         found = [features_of(model, photo, self.layers) for photo in photos]
 
@@ -225,6 +228,29 @@ def style_layers(model: Model, asked: Sequence[str], side: int) -> tuple[str, ..
     return tuple(usual[round(place)] for place in places)
 
 
+def names_of(option: str, given: Any) -> tuple[str, ...]:
+    """The names of layers that an option gives.
+
+    Raises:
+        LayerError: it gives none, such as a name alone.
+    """
+    if not isinstance(given, tuple | list) or not all(isinstance(name, str) for name in given):
+        one = given if isinstance(given, str) else "relu1"
+        raise LayerError(f"{option}={given!r} must be names of layers, such as ({one!r},): model.layers() lists them.")
+    return tuple(given)
+
+
+def seen_side(own: tuple[int, int], size: tuple[int, int], enlarged: bool) -> int:
+    """Shorter side of what a style photo shows, in pixels; enlarging it shows no more unless that was asked for.
+
+    Args:
+        own: height and width of the photo.
+        size: height and width to which it is brought.
+        enlarged: whether it was asked for.
+    """
+    return min(size) if enlarged else min(*own, *size)
+
+
 def content_layer(model: Model, size: tuple[int, int]) -> str:
     """The last ReLU, or other layer with a map, of about an eighth of the image's sides: Gatys' choice in VGG.
 
@@ -273,7 +299,7 @@ def weights_of(option: str, given: Sequence[float], count: int) -> tuple[float, 
     Raises:
         OptionError: their number is another one, one is below zero, or all are zero.
     """
-    if not given:
+    if given == ():
         return (1.0,) * count
     if not isinstance(given, tuple | list) or len(given) != count:
         raise OptionError(f"{option}={given!r} must hold {count} numbers.")

@@ -21,9 +21,11 @@ from agnoscope.explainers.synthesis.style import (
     content_layer,
     cut,
     met,
+    names_of,
     one_photo,
     scaled,
     scales_of,
+    seen_side,
     sized,
     trimmed,
     weights_of,
@@ -123,7 +125,10 @@ class StyleTransfer(Synthesizer):
             images = [recoloured(each, own, model.spec.bounds) for each in images]
         full = self._size(model, photo.images)
         seen = [self._style_size(model, each, max(full)) for each in images]
-        style = Style(self.style_layers, self.layer_weights, self.statistics).settled(model, min(map(min, seen)))
+        asked = self.style_scale is not None
+        side = min(seen_side(each.shape[1:3], at, asked) for each, at in zip(images, seen, strict=True))
+        layers = names_of("style_layers", self.style_layers)
+        style = Style(layers, self.layer_weights, self.statistics).settled(model, side)
         first = self._first(model, photo.images, palette(images, shares), full)
         name = f"{photo.names[0]} in the style of {', '.join(each.names[0] for each in manners)}"
         stages = []
@@ -186,6 +191,6 @@ class StyleTransfer(Synthesizer):
 
     def _content(self, model: Model, photo: NDArray[Any]) -> list[Target]:
         """The distances of the content layers, weighted alike."""
-        layers = self.content_layers or (content_layer(model, photo.shape[1:3]),)
+        layers = names_of("content_layers", self.content_layers) or (content_layer(model, photo.shape[1:3]),)
         found = features_of(model, photo, layers)
         return [Distance(name, found[name][0]) * (1 / len(layers)) for name in layers]

@@ -18,9 +18,11 @@ from agnoscope.explainers.synthesis.style import (
     carried_on,
     cut,
     met,
+    names_of,
     one_photo,
     scaled,
     scales_of,
+    seen_side,
     sized,
     with_distances,
 )
@@ -94,7 +96,8 @@ class Texture(Synthesizer):
         own = photo.images.shape[1:3]
         source = min(max(full), max(own)) if self.source is None else whole("source", self.source)
         seen = sized(model, own, source, strict=self.source is not None)
-        style = Style(self.layers, self.layer_weights, self.statistics).settled(model, min(seen))
+        layers, side = names_of("layers", self.layers), seen_side(own, seen, enlarged=self.source is not None)
+        style = Style(layers, self.layer_weights, self.statistics).settled(model, side)
         noise = coloured_noise(palette([photo.images], [1.0]), full, self.seed)
         stages = []
         for factor in scales_of(self.scales):
