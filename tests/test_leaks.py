@@ -13,6 +13,7 @@ import pytest
 import agnoscope as ag
 from agnoscope.testing import deep_network, images
 from tests.backends import test_conformance as others
+from tests.frameworks import FRAMEWORKS
 
 X = images(1)
 CALLS = 1000
@@ -75,9 +76,7 @@ def test_a_thousand_calls_leave_nothing(build: Callable[..., ag.Model]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-@pytest.mark.parametrize(
-    "backend", [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("torch", "jax", "tensorflow")]
-)
+@pytest.mark.parametrize("backend", FRAMEWORKS)
 def test_a_long_run_needs_no_more_memory_than_a_short_one(backend: str) -> None:
     pytest.importorskip(backend, reason=f"{backend} is not installed")
     steps = ag.FeatureVisualization(iterations=700).steps(load(backend), "ball")

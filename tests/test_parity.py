@@ -5,9 +5,8 @@ input of a gate so near to its edge that the frameworks' rounding puts it on dif
 below. So such flips are counted; where there are none, 1e-5 must hold.
 """
 
-import importlib
+import gc
 from collections.abc import Iterator
-from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -16,12 +15,11 @@ import pytest
 from numpy.typing import NDArray
 
 import agnoscope as ag
-from tests.networks import MOBILENET_V2, RESNET20, SHARED, labels, load_weights
+from tests.networks import MOBILENET_V2, SHARED
+from tests.networks.wrapped import CASES, PACKAGES, apart, layer, network, x64
 
-PACKAGES = {"torch": ("torch",), "linen": ("jax", "flax"), "nnx": ("jax", "flax"), "keras": ("tensorflow", "keras")}
 OTHERS = [pytest.param(name, marks=getattr(pytest.mark, PACKAGES[name][0])) for name in ("linen", "nnx", "keras")]
 EACH = [pytest.param(name, marks=getattr(pytest.mark, PACKAGES[name][0])) for name in PACKAGES]
-CASES = {case.name: case for case in (MOBILENET_V2, RESNET20)}
 
 LAST = {"mobilenet_v2": "conv_last", "resnet20": "layer3.2"}
 MIDDLE = {"mobilenet_v2": "block10.project", "resnet20": "layer2.1"}
@@ -30,29 +28,13 @@ WINDOW = {"mobilenet_v2": (64, 32), "resnet20": (9, 5)}
 METHODS = ("saliency", "guided-backprop", "deconvnet", "grad-cam", "grad-cam in the middle", "occlusion")
 
 
-@cache
-def network(framework: str, name: str, dtype: str) -> ag.Model:
-    """The wrapped network; built once."""
-    for package in PACKAGES[framework]:
-        pytest.importorskip(package, reason=f"{package} is not installed")
-    case, builders = CASES[name], importlib.import_module(f"tests.networks.{framework}")
-    weights = load_weights(case.weights)
-    with x64(framework, dtype):
-        built = getattr(builders, name)(weights, dtype)
-        pair = built if isinstance(built, tuple) else (built, None)
-        return ag.wrap(*pair, input_size=case.size, mean=case.mean, std=case.std, range=case.range, labels=labels(case))
-
-
-def x64(framework: str, dtype: str) -> Any:
-    """JAX has float64 only where it is switched on."""
-    if framework not in ("linen", "nnx"):
-        return nullcontext()
-    return importlib.import_module("tests.networks.flax").x64(dtype)
-
-
-def layer(model: ag.Model, name: str) -> str:
-    """A layer by the name that torch gives it; Flax writes the same path with slashes."""
-    return next(known for known in model.layers() if known.replace("/", ".") == name)
+@pytest.fixture(scope="module", autouse=True)
+def networks_go_at_the_end() -> Iterator[None]:
+    """With their programs they take gigabytes."""
+    yield
+    for kept in (network, explanation, gates):
+        kept.cache_clear()
+    gc.collect()
 
 
 @cache
@@ -71,6 +53,7 @@ def explanation(framework: str, name: str, dtype: str, method: str, photo: str) 
         return explainers[method]()(model, CASES[name].photo(photo), batch_size=6)
 
 
+@cache
 def gates(framework: str, name: str, photo: str) -> NDArray[np.bool_]:
     """Which ReLU gates are open, over the whole network: 0 < z < 6, or 0 < z."""
     model = network(framework, name, "float32")
@@ -89,11 +72,6 @@ def _feeds_a_relu(name: str, layer: str) -> bool:
 
 def _capture(model: ag.Model, names: tuple[str, ...], images: Any) -> dict[str, Any]:
     return model.run(images, names)
-
-
-def apart(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """The largest difference, as a share of the largest value."""
-    return float(np.abs(one - other).max() / np.abs(one).max())
 
 
 def cells() -> Iterator[Any]:
@@ -171,7 +149,7 @@ def test_two_dogs_are_told_apart(framework: str) -> None:
     )
     shares = {}
     for label in ("Italian greyhound", "Boston bull"):
-        hidden = ag.Occlusion(window=48, stride=16)(model, photo, label).maps("positive")[0]
+        hidden = ag.Occlusion(*WINDOW["mobilenet_v2"])(model, photo, label, batch_size=6).maps("positive")[0]
         cam = ag.GradCAM()(model, photo, label).maps()[0]
         shares[label] = hidden[left].sum() / hidden[right].sum(), cam[left].sum() / cam[right].sum()
     assert shares["Italian greyhound"][0] > 1 > shares["Boston bull"][0]

@@ -5,6 +5,8 @@ float64 all agree to 1e-9. In float32 those that only run forward agree to 1e-5;
 meet a gate that rounding opens in one framework and not in another, and are judged by the bounds for that.
 """
 
+import gc
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -14,9 +16,19 @@ import agnoscope as ag
 from agnoscope.plugins import plugins
 from tests.family import FORWARD, NAMES, family
 from tests.networks import RESNET20
-from tests.test_parity import LAST, METHODS, MIDDLE, apart, layer, network, x64
+from tests.networks.wrapped import apart, layer, network, x64
+from tests.test_parity import LAST, METHODS, MIDDLE
 
 OTHERS = [pytest.param("linen", marks=pytest.mark.jax), pytest.param("keras", marks=pytest.mark.tensorflow)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def networks_go_at_the_end() -> Iterator[None]:
+    """With their programs they take gigabytes."""
+    yield
+    for kept in (network, explanation):
+        kept.cache_clear()
+    gc.collect()
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The conformance kit is judged by its own measure: every flaw of `flaws.py` is found, and nothing that is sound."""
+"""The conformance kit is judged by its own measure: every flaw of `flaws` is found, and nothing that is sound."""
 
 import os
 import subprocess
@@ -22,7 +22,8 @@ from agnoscope.testing import (
     parametrize_with_checks,
     rectified_network,
 )
-from tests.flaws import FLAWS, Shifted, Sound
+from tests.flaws import FLAWS
+from tests.flaws.sound import Shifted, Sound
 from tests.kit import outcomes
 
 pytest_plugins = ["pytester"]
@@ -128,7 +129,7 @@ for subject in (Backend("reference", lambda network, **options: wrap(network, **
 CONFORMANCE = """
 from agnoscope import wrap
 from agnoscope.testing import Backend, parametrize_with_checks
-from tests.flaws import Wavers
+from tests.flaws.backends import Wavers
 
 @parametrize_with_checks([Backend("toy", Wavers)], {expected})
 def test_conforms(check):

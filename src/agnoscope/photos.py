@@ -79,6 +79,8 @@ def reading(name: str) -> Iterator[None]:
         raise ImageError(_too_large(name, "more than 89 million")) from None
     except FileNotFoundError:
         raise ImageError(f"There is no image file {name}.") from None
+    except IsADirectoryError:
+        raise ImageError(f"{name} is a folder: give one of its photos.") from None
     except UnidentifiedImageError:
         raise ImageError(f"{name} is not an image that can be read ({', '.join(FORMATS)}).") from None
     except Exception as error:  # a damaged file may fail in any way

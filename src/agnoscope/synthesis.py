@@ -99,13 +99,18 @@ class Synthesis:
     def __getitem__(self, key: int | slice) -> Self:
         rows = list(range(len(self))[key] if isinstance(key, slice) else [range(len(self))[key]])
         m = self.making
+
+        def of_rows(each: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(each[i] for i in rows) if len(each) == len(self) else each
+
         return replace(
             self,
             images=self.images[rows],
             names=tuple(self.names[i] for i in rows),
             history=self.history[:, rows],
             transparency=None if self.transparency is None else self.transparency[rows],
-            photos=tuple(self.photos[i] for i in rows) if len(self.photos) == len(self) else self.photos,
+            photos=of_rows(self.photos),
+            captions=of_rows(self.captions),
             extras={name: extra[rows] for name, extra in self.extras.items()},
             making=replace(
                 m,

@@ -9,6 +9,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 import agnoscope as ag  # noqa: E402
+from agnoscope.arrays import affine_samples  # noqa: E402
 from agnoscope.testing import images  # noqa: E402
 from tests.backends.torch_builder import capture, slope  # noqa: E402
 
@@ -231,3 +232,16 @@ def test_a_map_made_of_features_has_its_channels_first():
     network = nn.Sequential(nn.Flatten(), nn.Linear(144, 480), nn.Unflatten(1, (10, 8, 6)), nn.ReLU())
     shapes = [layer.shape for layer in ag.wrap(network).layers(SIZE).values()]
     assert shapes == [(144,), (480,), (8, 6, 10), (8, 6, 10)]
+
+
+@pytest.mark.parametrize(("size", "seen"), [((1, 50), (1, 50)), ((8, 6), (1, 1)), ((1, 1), (4, 3))])
+def test_sides_of_one_pixel_are_resampled_as_in_array_code(size, seen):
+    pixels = np.random.default_rng(0).uniform(size=(2, *size, 3)).astype(np.float32)
+    maps = np.array([[[0.9, 0.1, 0.2], [-0.1, 1.1, 0.4]]], np.float32)
+    model = ag.wrap(nn.Conv2d(3, 10, 1))
+
+    def program(model, static, images, maps):
+        return {"seen": model.resample(images, maps, seen, 0.5)}
+
+    found = model.compile(program, (size, seen))(pixels, maps)["seen"]
+    np.testing.assert_allclose(found, affine_samples(np, pixels, maps, seen, 0.5), atol=2e-5)

@@ -27,6 +27,12 @@ def test_a_class_becomes_a_picture_that_is_named_after_it(folder: Path, run) -> 
         assert picture.size == (7, 5)
 
 
+def test_neurons_at_two_places_become_two_pictures(folder: Path, run) -> None:
+    for place in ("1,2", "2,3"):
+        assert run(*MODEL, "-l", "conv1", "--channel", "1", "--at", place, "--steps", "1")[0] == 0
+    assert len(list(folder.glob("conv1-1-at-*.png"))) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "targets"),
     [

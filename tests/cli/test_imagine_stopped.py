@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,10 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from agnoscope.api import wrap
 from agnoscope.archive import read_archive
 from agnoscope.cli.imagine import making, zoom
+from agnoscope.cli.imagine.film import Film
+from agnoscope.explainers.synthesis.feature_visualization import FeatureVisualization
+from agnoscope.optimisation.parameterisations.pixels import Pixels
 from agnoscope.optimisation.run import Run
 from agnoscope.synthesis import Synthesis
+from agnoscope.testing import deep_network
 from tests.cli.test_imagine import CLASS, FAST
 
 
@@ -113,6 +119,42 @@ def test_ctrl_c_twice_stops_at_once(folder: Path, run, monkeypatch: pytest.Monke
     monkeypatch.setattr(making, "progress_of_run", progress)
     assert run(*CLASS, "--steps", "3", "-o", "x.png")[0] == 130
     assert not list(folder.glob("x*"))
+
+
+def test_being_asked_to_end_twice_is_being_asked_once(folder: Path, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def progress(title: str) -> Iterator[Callable[[int, int, float], None]]:
+        def end(*_: object) -> None:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+
+        yield end
+
+    monkeypatch.setattr(making, "progress_of_run", progress)
+    assert run(*CLASS, "--steps", "3", "-o", "x.png")[0] == 143
+    assert {path.name for path in folder.glob("x*")} == {"x.png", "x.stopped.npz"}
+
+
+def test_a_thread_that_hears_no_signals_makes_images_too(folder: Path, run) -> None:
+    with ThreadPoolExecutor() as threads:
+        assert threads.submit(run, *CLASS, "--steps", "2", "-o", "x.png").result()[0] == 0
+    assert (folder / "x.png").exists()
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp"])
+def test_an_animation_whose_frames_are_equal_is_gone_on_with_where_it_was(folder: Path, ending: str) -> None:
+    method = FeatureVisualization(6, 8, Pixels(), None)
+    model, path, bounds = wrap(deep_network()), folder / f"x.{ending}", (0.0, 1.0)
+    pictures = [np.full((1, 8, 8, 3), shade) for shade in (0.1, 0.5, 0.5, 0.5, 0.9)]
+    film = Film(path, method.begin(model, 0), resumed=False)
+    for step, picture in enumerate(pictures[:4], start=1):
+        film.take(step, picture, bounds)
+    film.write(pictures[4], bounds)
+    run = method.begin(model, 0)
+    for _ in zip(range(4), run, strict=False):
+        pass
+    shades = [frame.mean() / 255 for frame in Film(path, run, resumed=True).frames]
+    np.testing.assert_allclose(shades, [0.1, 0.5, 0.5, 0.5], atol=0.02)
 
 
 def test_a_run_that_meets_nan_keeps_its_picture(folder: Path, run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,8 @@ from agnoscope.inspection.feature_maps import FeatureMaps, feature_maps
 from agnoscope.inspection.sheets import EMPTY
 from agnoscope.model import Layer
 from agnoscope.render.colour import table
+from tests.frameworks import FRAMEWORKS
 
-FRAMEWORKS = [
-    pytest.param("torch", marks=pytest.mark.torch),
-    pytest.param("jax", marks=pytest.mark.jax),
-    pytest.param("tensorflow", marks=pytest.mark.tensorflow),
-]
 RAMP = np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(8, 8, 3)
 
 

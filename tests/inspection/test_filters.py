@@ -12,6 +12,7 @@ from agnoscope.demo import models
 from agnoscope.inspection.filters import Filters, filters
 from agnoscope.inspection.sheets import EMPTY
 from agnoscope.render.colour import table
+from tests.frameworks import FRAMEWORKS
 
 RANDOM = np.random.default_rng(0)
 COLOURS = table(diverging=True)
@@ -24,15 +25,7 @@ def first_tile(picture: Image.Image, side: int) -> np.ndarray:
     return pixels[top : top + side, 12 : 12 + side]
 
 
-@pytest.mark.parametrize(
-    "framework",
-    [
-        "reference",
-        pytest.param("torch", marks=pytest.mark.torch),
-        pytest.param("jax", marks=pytest.mark.jax),
-        pytest.param("tensorflow", marks=pytest.mark.tensorflow),
-    ],
-)
+@pytest.mark.parametrize("framework", ["reference", *FRAMEWORKS])
 def test_the_first_convolution_looks_at_colours_in_every_framework(framework: str) -> None:
     found = filters(models.load("honest", framework))
     assert (found.layer, found.kernel.shape, found.colours, len(found)) == ("conv1", (4, 4, 3, 16), True, 16)

@@ -8,17 +8,12 @@ from agnoscope.backends.reference import Conv, Network
 from agnoscope.demo import models
 from agnoscope.demo.architecture import load_weights
 from agnoscope.inspection.kernels import kernel
+from tests.frameworks import FRAMEWORKS
 
-FRAMEWORKS = [
-    "reference",
-    pytest.param("torch", marks=pytest.mark.torch),
-    pytest.param("jax", marks=pytest.mark.jax),
-    pytest.param("tensorflow", marks=pytest.mark.tensorflow),
-]
 RANDOM = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["reference", *FRAMEWORKS])
 def test_every_framework_shows_the_demo_networks_kernels_alike(framework: str) -> None:
     model, weights = models.load("honest", framework), load_weights("honest")
     for name in ("conv1", "conv5", "dense"):

@@ -11,15 +11,9 @@ from agnoscope.backends.reference import AveragePool, Conv, GlobalAverage, Netwo
 from agnoscope.demo import models
 from agnoscope.demo.architecture import CONVOLUTIONS, INPUT_SIZE
 from agnoscope.inspection.receptive_fields import Box, receptive_fields
+from tests.frameworks import FRAMEWORKS
 from tests.inspection.chains import Step, same, spans
 from tests.networks import BOTTLENECKS, MOBILENET_V2, load_weights
-
-FRAMEWORKS = [
-    "reference",
-    pytest.param("torch", marks=pytest.mark.torch),
-    pytest.param("jax", marks=pytest.mark.jax),
-    pytest.param("tensorflow", marks=pytest.mark.tensorflow),
-]
 
 
 def conv(side: int, inputs: int, outputs: int, stride: int = 1, padding: int = 0, seed: int = 0) -> Conv:
@@ -36,7 +30,7 @@ def check(found: Any, rows: Any, columns: Any) -> None:
     np.testing.assert_array_equal(found.columns, columns)
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["reference", *FRAMEWORKS])
 def test_the_demo_network_sees_what_its_kernels_say(framework: str) -> None:
     found = receptive_fields(models.load("honest", framework))
     steps = []

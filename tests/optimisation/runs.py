@@ -51,13 +51,12 @@ def run_of(model: Model, *stages: Stage, batch_size: int = 8, identity: str = ""
 
 
 def two_stages(optimiser: Optimiser, **options: Any) -> tuple[Stage, ...]:
-    """Random views of two sizes; the second stage begins where the first one ended."""
+    """Random views; the second stage begins where the first one ended."""
     targets = [ag.Channel("relu2", 3), ag.Channel("relu1", 2), ag.ClassScore(1)]
-    small, large = Canvas.of(deep(), (8, 9)), Canvas.of(deep(), (8, 9))
-    bound = side_by_side(targets, deep(), (8, 9))
+    canvas, bound = Canvas.of(deep(), (8, 9)), side_by_side(targets, deep(), (8, 9))
     views = Views((Jitter(2), Scale(0.9, 1.1)), 2)
-    first = Stage(small, Pixels(0.1), bound, 4, optimiser, views, corrections=(Blur(2, 0.5),), **options)
-    second = Stage(large, Fourier(), bound, 3, optimiser, replace(views, count=1), penalties=(L2(0.1),), **options)
+    first = Stage(canvas, Pixels(0.1), bound, 4, optimiser, views, corrections=(Blur(2, 0.5),), **options)
+    second = Stage(canvas, Fourier(), bound, 3, optimiser, replace(views, count=1), penalties=(L2(0.1),), **options)
     return first, second
 
 

@@ -11,16 +11,18 @@ import pytest
 from numpy.typing import NDArray
 
 import agnoscope as ag
+from agnoscope.errors import OutOfMemoryError
 from agnoscope.explainers.synthesis.feature_visualization import FeatureVisualization
 from agnoscope.optimisation.canvas import Canvas
 from agnoscope.optimisation.lbfgs import LBFGS
 from agnoscope.optimisation.optimisers import Adam, Ascent, Optimiser
 from agnoscope.optimisation.parameterisations.pixels import Pixels
-from agnoscope.optimisation.regularisers import L2, Correction, Penalty
+from agnoscope.optimisation.regularisers import L2, Correction, Diversity, Penalty
 from agnoscope.optimisation.run import Run
 from agnoscope.optimisation.stage import Stage
 from agnoscope.optimisation.transformations import Jitter, Views
 from agnoscope.target import side_by_side
+from agnoscope.trees import leaves
 from tests.explainers.synthesis.frameworks import demo
 from tests.optimisation.runs import KINDS, WEIGHTS, deep, linear, run_of, two_stages
 
@@ -103,6 +105,44 @@ def test_an_image_does_not_depend_on_the_others(optimiser: Optimiser) -> None:
     alone = method(deep(), ag.ClassScore(1)).images[0]
     for others in ([ag.ClassScore(3)], [ag.Channel("relu2", 3), ag.Channel("relu1", 2)]):
         np.testing.assert_allclose(method(deep(), [ag.ClassScore(1), *others]).images[0], alone, atol=1e-9)
+
+
+def room_for(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
+    """Memory runs out where more images than these are looked at at once; returns how many were, time after time."""
+    plain, seen = type(deep()).compile, []
+
+    def compiled(self, program, static=None):
+        found = plain(self, program, static)
+
+        def call(parameters, *given):
+            seen.append(len(leaves(parameters)[0]))
+            if seen[-1] > most:
+                raise MemoryError("out of memory")
+            return found(parameters, *given)
+
+        return call
+
+    monkeypatch.setattr(type(deep()), "compile", compiled)
+    monkeypatch.setattr(deep(), "batch_limits", {})
+    return seen
+
+
+def test_batches_are_halved_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, method = [ag.ClassScore(number) for number in (1, 3, 0, 2, 1)], FeatureVisualization(4)
+    wanted = method(deep(), asked).images
+    seen = room_for(monkeypatch, 2)
+    np.testing.assert_allclose(method(deep(), asked).images, wanted, atol=1e-9)
+    assert seen[:3] == [5, 2, 2]
+    assert max(seen[1:]) == 2
+
+
+@pytest.mark.parametrize(("most", "penalties"), [(0, ()), (2, (Diversity(layer="relu1"),))])
+def test_memory_that_suffices_for_nothing_is_told(
+    monkeypatch: pytest.MonkeyPatch, most: int, penalties: tuple[Penalty, ...]
+) -> None:
+    room_for(monkeypatch, most)
+    with pytest.raises(OutOfMemoryError):
+        FeatureVisualization(4, penalties=penalties)(deep(), [ag.ClassScore(1)] * 3)
 
 
 def test_memory_does_not_grow_with_the_steps() -> None:

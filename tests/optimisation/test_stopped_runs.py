@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import agnoscope as ag
 from agnoscope.errors import FileError, OptionError
 from agnoscope.explainers.synthesis.feature_visualization import FeatureVisualization
 from agnoscope.optimisation.optimisers import Adam, Ascent, Optimiser
@@ -66,6 +67,37 @@ def test_a_file_of_another_run_is_refused(tmp_path: Path) -> None:
             other.begin(demo(), asked, resume=path)
     with pytest.raises(OptionError, match="another run"):
         method.begin(demo("reference", "cheater"), "ball", resume=path)
+
+
+VECTOR = np.arange(1.0, 25.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (ag.Direction("relu2", VECTOR), ag.Direction("relu2", VECTOR, power=2.0)),
+        (ag.ClassScore(0), ag.ClassScore(0, space="probability")),
+        (2 * ag.Direction("relu2", VECTOR), 2 * ag.Direction("relu2", VECTOR, power=2.0)),
+    ],
+    ids=["power", "space", "term"],
+)
+def test_a_file_of_a_question_of_the_same_name_is_refused(one: ag.Target, other: ag.Target, tmp_path: Path) -> None:
+    method = FeatureVisualization(4)
+    run = method.begin(demo(), one)
+    next(iter(run))
+    path = run.save(tmp_path / "run.npz")
+    method.begin(demo(), one, resume=path)
+    with pytest.raises(OptionError, match="another run"):
+        method.begin(demo(), other, resume=path)
+
+
+def test_a_function_is_known_again_wherever_it_lies_in_memory(tmp_path: Path) -> None:
+    def asked() -> ag.Score:
+        return ag.Score(lambda run: run["scores"][:, 0])
+
+    run = FeatureVisualization(4).begin(demo(), asked())
+    next(iter(run))
+    FeatureVisualization(4).begin(demo(), asked(), resume=run.save(tmp_path / "run.npz"))
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:

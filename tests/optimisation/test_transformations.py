@@ -298,6 +298,8 @@ def _looked(model: Model, canvas: Canvas, given: Any) -> dict[str, Any]:
         (lambda: Crop(0.5, 1.5), "shares"),
         (lambda: Flip(1.1), "share=1.1"),
         (lambda: Views(noise=-0.1), "noise"),
+        (lambda: Views(Jitter(8)), "transformations"),
+        (lambda: Views(("jitter",)), "transformations"),
         (lambda: Views(count=0), "count"),
         (lambda: Views(border="black"), "'gray', 'edge', 'mirror', 'wrap'"),
         (lambda: Views(sampling="cubic"), "'linear', 'nearest'"),

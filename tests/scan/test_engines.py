@@ -23,11 +23,11 @@ from agnoscope.scan.run import scan_all
 from agnoscope.scan.scan import Scan
 from agnoscope.sources import load_model
 from agnoscope.testing import deep_network, rectified_network
+from tests.frameworks import FRAMEWORKS
 from tests.scan.test_resuming import contents
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 5, 7, 3), dtype=np.uint8)
 OPTIONS: dict[str, Any] = {"layers": ("relu1", "relu2"), "keep": 5, "shard": 4, "batch_size": 2}
-FRAMEWORKS = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("torch", "jax", "tensorflow")]
 
 
 def network() -> Any:
@@ -176,7 +176,15 @@ def test_what_cannot_be_sent_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("shards/*"))
 
 
-def test_workers_leave_ctrl_c_to_the_main_process_which_waits_for_them(tmp_path: Path) -> None:
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts, also where the shell that runs the tests in its background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_workers_leave_ctrl_c_to_the_main_process_which_waits_for_them(tmp_path: Path, ctrl_c: None) -> None:
     assert all(Processes(1).run(ignores_ctrl_c, range(2)))
     endless = Processes(1).run(functools.partial(slow, folder=str(tmp_path)), iter(range(10**6)))
     assert next(endless) == 0

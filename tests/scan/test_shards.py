@@ -14,10 +14,10 @@ from agnoscope.scan.run import scan_all
 from agnoscope.scan.scan import Scan, Top
 from agnoscope.scan.shard import LARGEST, Peaks
 from agnoscope.testing import deep_network, images
+from tests.frameworks import FRAMEWORKS
 from tests.networks.vit import GRID, SIZE, vit_weights
 
 X = images(23)
-FRAMEWORKS = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("torch", "jax", "tensorflow")]
 
 
 @pytest.fixture

@@ -313,9 +313,8 @@ class Namespace:
             return FUNCTIONS[name]
         found = getattr(np, name)
         if isinstance(found, ModuleType):
-            raise AttributeError(
-                f"Nothing in {name!r} is differentiated here."
-            )  # the standard's extensions are optional
+            # The standard's extensions are optional.
+            raise AttributeError(f"Nothing in {name!r} is differentiated here.")
         if not callable(found) or isinstance(found, type):
             return found
 

@@ -161,7 +161,7 @@ class TorchModel(Model):
         return nn.functional.conv2d(images.permute(0, 3, 1, 2), kernel, stride=stride).permute(0, 2, 3, 1)
 
     def resample(self, images: Array, maps: Array, size: tuple[int, int], beyond: float) -> Array:
-        # PyTorch speaks of places from -1 to 1, from the centre of the first pixel to that of the last one.
+        # PyTorch speaks of places from -1 to 1, from the outer edge of the first pixel to that of the last one.
         from_pixels, to_pixels = unit_map(images.shape[1:3], maps), pixel_map(size, maps)
         whole = nn.functional.pad(maps, (0, 0, 0, 1))
         whole[:, 2, 2] = 1
@@ -170,8 +170,8 @@ class TorchModel(Model):
         x = (images - beyond).permute(0, 3, 1, 2)
         views = []
         for one in unit:
-            places = nn.functional.affine_grid(one.expand(len(x), 2, 3), [len(x), 1, *size], align_corners=True)
-            views.append(nn.functional.grid_sample(x, places, align_corners=True).permute(0, 2, 3, 1))
+            places = nn.functional.affine_grid(one.expand(len(x), 2, 3), [len(x), 1, *size], align_corners=False)
+            views.append(nn.functional.grid_sample(x, places, align_corners=False).permute(0, 2, 3, 1))
         # In memory, too, the channels come last: the order in which networks are run.
         return torch.stack(views, dim=1).flatten(0, 1) + beyond
 
@@ -296,19 +296,16 @@ class TorchModel(Model):
 
 def unit_map(size: Sequence[int], like: torch.Tensor) -> torch.Tensor:
     """From pixels (row, column, 1) to places from -1 to 1."""
-    row, column = map(_unit, size)
-    return torch.tensor([[row, 0, -1], [0, column, -1], [0, 0, 1]], dtype=like.dtype, device=like.device)
+    height, width = size
+    rows = [[2 / height, 0, 1 / height - 1], [0, 2 / width, 1 / width - 1], [0, 0, 1]]
+    return torch.tensor(rows, dtype=like.dtype, device=like.device)
 
 
 def pixel_map(size: Sequence[int], like: torch.Tensor) -> torch.Tensor:
     """From places to pixels."""
-    row, column = (1 / _unit(length) for length in size)
-    return torch.tensor([[row, 0, row], [0, column, column], [0, 0, 1]], dtype=like.dtype, device=like.device)
-
-
-def _unit(length: int) -> float:
-    """The length of a pixel where an axis goes from -1 to 1 between the centres of its first and last one."""
-    return 2 / (length - 1) if length > 1 else 2.0
+    height, width = size
+    rows = [[height / 2, 0, (height - 1) / 2], [0, width / 2, (width - 1) / 2], [0, 0, 1]]
+    return torch.tensor(rows, dtype=like.dtype, device=like.device)
 
 
 def _inputs_of(program: torch.export.ExportedProgram) -> Inputs:

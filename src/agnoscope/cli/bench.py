@@ -26,12 +26,27 @@ METHODS: Final = ("saliency", "input-x-gradient", "guided-backprop", "grad-cam",
 @click.argument("model")
 @click.argument("images", default=SCENES)
 @masks_option
-@click.option("-m", "--method", "methods", multiple=True, help=f"Several times.  [default: {', '.join(METHODS)}]")
-@click.option("--metric", "metrics", multiple=True, help="Several times.  [default: mass, rank, pointing game, AUROC]")
-@click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Several times.  [default: all]")
+@click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    help=f"What is judged; several times.  [default: {', '.join(METHODS)}]",
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="By what; several times.  [default: mass, rank, pointing game, AUROC]",
+)
+@click.option(
+    "--task", "tasks", multiple=True, type=click.Choice(TASKS), help="On which images; several times.  [default: all]"
+)
 @click.option("--count", default=100, show_default=True, help="Images per task; of a folder, all are taken.")
 @seed_option("Of scenes, mosaics and noise.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="File for the table: .json or .csv.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="File for the table: .json or .csv.")
 @batch_option
 @network_options
 def bench(
@@ -47,7 +62,7 @@ def bench(
     batch_size: int | None,
     **network: Any,
 ) -> None:
-    """Judge explanation methods by images of which it is known where to look.
+    """Judge methods by images of which it is known where to look.
 
     IMAGES is demo:scenes (the default), or a folder of photos with --masks. Tasks: the object that the answer
     provably depends on; one of four pictures in a grid; one quarter of a disconnected network. Controls stand

@@ -18,12 +18,22 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("-m", "--method", "methods", multiple=True, help="Several times.  [default: saliency, grad-cam]")
-@click.option("--in", "frameworks", multiple=True, help="Several times: the frameworks in which MODEL is loaded.")
-@click.option("--with", "others", multiple=True, metavar="MODEL", help="The same weights in another network.")
-@click.option("-t", "--target", help="Class number, label or top-1.  [default: top-1 of the first network]")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("comparison.png"), show_default=True)
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for the table.")
+@click.option(
+    "-m", "--method", "methods", multiple=True, metavar="NAME", help="Several times.  [default: saliency, grad-cam]"
+)
+@click.option(
+    "--in", "frameworks", multiple=True, metavar="NAME", help="A framework in which MODEL is loaded; several times."
+)
+@click.option(
+    "--with", "others", multiple=True, metavar="MODEL", help="Another network of the same weights; several times."
+)
+@click.option(
+    "-t", "--target", metavar="CLASS", help="Class number, label or top-1.  [default: top-1 of the first network]"
+)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("comparison.png"), show_default=True, help="Picture."
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="File for the table.")
 @batch_option
 @network_options
 def compare(
@@ -38,7 +48,7 @@ def compare(
     batch_size: int | None,
     **network: Any,
 ) -> None:
-    """Compare methods on the same images, and frameworks on the same network.
+    """Compare methods, and frameworks, on the same images.
 
     IMAGE is a photo, a folder of photos, or demo:NUMBER.
 

@@ -9,11 +9,27 @@ from agnoscope.errors import OptionError
 
 
 @click.command()
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("agnoscope-demo.png"), show_default=True)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("agnoscope-demo.png"),
+    show_default=True,
+    help="Picture.",
+)
 @click.option("--scene", type=int, default=0, show_default=True, help="Number of the scene.")
-@click.option("--backend", "backends", multiple=True, help="Only this framework; may be given several times.")
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="NAME",
+    help="Only in this framework; several times.  [default: all]",
+)
 def demo(out: Path, scene: int, backends: tuple[str, ...]) -> None:
-    """Explain one scene with an honest and a cheating network, in every framework that is installed."""
+    """Explain a scene with an honest and a cheating network.
+
+    Every framework that is installed takes part, and how well they agree is told.
+    """
     from agnoscope.demo.show import show
     from agnoscope.explanation import PICTURES
 

@@ -22,12 +22,18 @@ SCENES = "demo:scenes"
 @click.argument("model")
 @click.argument("images")
 @masks_option
-@click.option("-m", "--method", default="grad-cam", show_default=True, help="Whose evidence is counted.")
-@click.option("-O", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Any option of the method.")
+@click.option(
+    "-m", "--method", default="grad-cam", show_default=True, metavar="NAME", help="Whose evidence is counted."
+)
+@click.option(
+    "-O", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Any option of the method; several times."
+)
 @click.option("--count", default=120, show_default=True, help="Of demo:scenes: how many.")
 @seed_option("Of demo:scenes, and of the choice of other backgrounds.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Picture of the most suspect photos.")
-@click.option("--worst", type=click.IntRange(min=1), default=6, show_default=True, help="How many of them.")
+@click.option(
+    "--worst", type=click.IntRange(min=1), default=6, show_default=True, help="How many photos that picture has."
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for all numbers.")
 @batch_option
 @network_options
@@ -45,7 +51,7 @@ def diagnose(
     batch_size: int | None,
     **network: Any,
 ) -> None:
-    """Find out whether MODEL looks at the object or at its background.
+    """Find out whether MODEL looks at objects or their background.
 
     IMAGES is a folder of photos (with --masks), or demo:scenes for bundled pictures whose truth is known. Counts the
     evidence on and off the object, replaces objects and backgrounds, and names the classes that lean on the

@@ -27,18 +27,28 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("-m", "--method", default="grad-cam", show_default=True, help="See: agnoscope methods.")
-@click.option("-t", "--target", help="Class number, label or top-1.  [default: top-1]")
-@click.option("-l", "--layer", help="Layer, or an ending of its path. See: agnoscope layers.")
+@click.option("-m", "--method", default="grad-cam", show_default=True, metavar="NAME", help="See: agnoscope methods.")
+@click.option("-t", "--target", metavar="CLASS", help="Class number, label or top-1.  [default: top-1]")
+@click.option("-l", "--layer", metavar="LAYER", help="Layer, or an ending of its path. See: agnoscope layers.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File (.png .jpg .webp .npz) or existing folder.")
 @click.option("--resume", is_flag=True, help="Go on with the run that the folder --out holds.")
-@click.option("--probability", is_flag=True, help="Explain the probability, not the score before the softmax.")
-@click.option("--window", type=NUMBERS, help="Of occlusion, in pixels: 32 or 32x16.")
-@click.option("--stride", type=NUMBERS, help="Of occlusion, in pixels.")
-@click.option("--fill", help="Of occlusion: mean, blur, or a number per channel.")
-@click.option("-O", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Any option of the method.")
-@click.option("--renderer", default="overlay", show_default=True, help="See: agnoscope plugins.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of random methods.")
+@click.option("--probability", is_flag=True, help="Explain the probability and not the score before the softmax.")
+@click.option("--window", type=NUMBERS, help="Of occlusion: height and width of the patch in pixels: 32 or 32x16.")
+@click.option("--stride", type=NUMBERS, help="Of occlusion: how far the patch moves, in pixels.")
+@click.option(
+    "--fill", metavar="VALUE", help="Of occlusion: what the patch shows: mean, blur, or a number per channel."
+)
+@click.option(
+    "-O", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Any option of the method; several times."
+)
+@click.option(
+    "--renderer",
+    default="overlay",
+    show_default=True,
+    metavar="NAME",
+    help="How the map is drawn. See: agnoscope plugins.",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Of methods that draw random numbers.  [default: 0]")
 @batch_option
 @network_options
 def explain(

@@ -16,14 +16,37 @@ SCALES = click.Choice(["shared", "own"])
 @click.argument("model")
 @click.argument("image")
 @click.option(
-    "-l", "--layer", "layers", multiple=True, help="Layer, or an ending of its path; several times.  [default: all]"
+    "-l",
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="LAYER",
+    help="Layer, or an ending of its path; several times.  [default: all]",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Picture, or folder for a picture of each layer.")
-@click.option("--most", type=click.IntRange(min=1), help="Channels of a layer.  [default: 64, or 8 of several layers]")
-@click.option("--order", type=click.Choice(["strongest", "number"]), default="strongest", show_default=True)
-@click.option("--scale", type=SCALES, default="shared", show_default=True, help="One for a layer, or for each channel.")
-@click.option("--percentile", type=float, help="Of a layer's absolute values, where its scale ends.  [default: 100]")
-@click.option("--side", type=click.IntRange(16, 512), default=96, show_default=True, help="Of a map, in pixels.")
+@click.option(
+    "--most",
+    type=click.IntRange(min=1),
+    help="How many channels of a layer are drawn.  [default: 64, or 8 of several layers]",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["strongest", "number"]),
+    default="strongest",
+    show_default=True,
+    help="Which channels come first.",
+)
+@click.option(
+    "--scale",
+    type=SCALES,
+    default="shared",
+    show_default=True,
+    help="One colour scale for a layer, or one for each channel.",
+)
+@click.option("--percentile", type=float, help="Percentile of the values at which a scale ends.  [default: 100]")
+@click.option(
+    "--side", type=click.IntRange(16, 512), default=96, show_default=True, help="Side of a drawn map in pixels."
+)
 @network_options
 def features(
     model: str,
@@ -37,7 +60,7 @@ def features(
     side: int,
     **network: Any,
 ) -> None:
-    """Draw the maps that the layers of MODEL make of IMAGE, layer after layer, from edges to parts.
+    """Draw the maps that the layers of MODEL make of IMAGE.
 
     IMAGE is a photo, or demo:NUMBER for one of the bundled scenes. Channels that are the same everywhere in this image
     are dead here: they are marked and counted.
@@ -61,16 +84,31 @@ def features(
 
 @click.command()
 @click.argument("model")
-@click.option("-l", "--layer", help="Layer, or an ending of its path.  [default: the first convolution]")
+@click.option(
+    "-l", "--layer", metavar="LAYER", help="Layer, or an ending of its path.  [default: the first convolution]"
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Picture (.png .jpg .webp) or existing folder.")
-@click.option("--most", type=click.IntRange(min=1), help="Filters.  [default: 64, or 12 of those with slices]")
-@click.option("--scale", type=SCALES, default="shared", show_default=True, help="One for all, or for each filter.")
-@click.option("--side", type=click.IntRange(8, 512), help="Of a filter, in pixels.  [default: 64, or 40 of slices]")
+@click.option(
+    "--most", type=click.IntRange(min=1), help="How many filters are drawn.  [default: 64, or 12 with slices]"
+)
+@click.option(
+    "--scale",
+    type=SCALES,
+    default="shared",
+    show_default=True,
+    help="One colour scale for all, or one for each filter.",
+)
+@click.option(
+    "--side", type=click.IntRange(8, 512), help="Side of a drawn filter in pixels.  [default: 64, or 40 of slices]"
+)
 @network_options
 def filters(
     model: str, layer: str | None, out: Path | None, most: int | None, scale: Any, side: int | None, **network: Any
 ) -> None:
-    """Draw the weights of a layer of MODEL: the first layer's as colours, deeper ones slice by slice."""
+    """Draw the weights of a layer of MODEL.
+
+    Those of the first layer are drawn as colours, those of deeper ones slice by slice.
+    """
     from agnoscope.inspection.filters import filters as read
 
     target = out or Path()

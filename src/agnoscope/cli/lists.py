@@ -10,7 +10,7 @@ from agnoscope.cli.output import new_table, progress, show
 from agnoscope.errors import AgnoscopeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from rich.table import Table
 
@@ -19,15 +19,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@click.option("--no-receptive-fields", is_flag=True, help="Leave them out: measuring takes a run for each pixel row.")
+@click.option(
+    "--no-receptive-fields",
+    is_flag=True,
+    help="Do not measure what units see, which takes a run for each row of pixels.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON, with the names, numbers and notes.")
 @network_options
 def layers(model: str, no_receptive_fields: bool, as_json: bool, **network: Any) -> None:
-    """List the layers of MODEL in the order in which they run, under the names that --layer takes.
+    """List the layers of MODEL, in the order in which they run.
 
-    Shapes are height × width × channels. Parameters are the numbers that a layer holds itself, those that a
-    normalisation has counted among them. A unit of the layer sees so many pixels of the image, height × width; "all" if
-    every unit sees the whole image.
+    The names are those that --layer takes. Shapes are height × width × channels. Parameters are the numbers that a
+    layer holds itself, those that a normalisation has counted among them. A unit of the layer sees so many pixels of
+    the image, height × width; "all" if every unit sees the whole image.
     """
     from agnoscope.inspection.layer_table import layer_table
 
@@ -63,7 +67,11 @@ def _facts(row: "LayerRow") -> dict[str, Any]:
 
 @click.command()
 def methods() -> None:
-    """List the methods with their options, and presets that give other libraries' numbers."""
+    """List the methods with their options, and presets.
+
+    Methods that explain come first, then those that make images. A preset, LIBRARY:METHOD, has the numbers of another
+    library. What the options mean and their defaults stand on the method's page of the documentation.
+    """
     from agnoscope.explainers.synthesis.presets import PRESETS as RECIPES
     from agnoscope.presets import PRESETS
 
@@ -72,7 +80,7 @@ def methods() -> None:
     show(_listed("synthesizer", "makes images", RECIPES))
 
 
-def _listed(kind: str, title: str, presets: "Iterable[str]") -> "Table":
+def _listed(kind: str, title: str, presets: "Mapping[str, Any]") -> "Table":
     """The methods of a kind: name, first sentence, options and provider."""
     from dataclasses import fields
 
@@ -88,14 +96,18 @@ def _listed(kind: str, title: str, presets: "Iterable[str]") -> "Table":
         summary = (method.__doc__ or "").partition("\n")[0]
         options = ", ".join(field.name for field in fields(method))
         table.add_row(provided.spec.name, summary, options, provided.provider)
-    for name in presets:
-        table.add_row(name, "A preset: the numbers of that library.", "", "agnoscope")
+    for name, preset in presets.items():
+        method = getattr(preset, "explainer", preset)  # one that explains holds it
+        table.add_row(name, f"A preset of {method.name}.", "", "agnoscope")
     return table
 
 
 @click.command("plugins")
 def plugins_command() -> None:
-    """List what is installed: backends, methods, renderers and sources, and plugins with problems."""
+    """List what is installed: backends, methods, renderers, sources.
+
+    Plugins that cannot be used are listed with their problem.
+    """
     from agnoscope.plugins import HOOKS, plugins
 
     found = plugins()

@@ -23,7 +23,7 @@ class Numbers(click.ParamType[Any]):
         try:
             parts = [_number(part) for part in value.replace("x", ",").split(",")]
         except ValueError:
-            self.fail(f"{value!r} is no number, nor numbers with commas between them", param, ctx)
+            self.fail(f"{value!r} is no number, nor numbers with commas between them.", param, ctx)
         return parts[0] if len(parts) == 1 else tuple(parts)
 
 
@@ -34,8 +34,12 @@ def _number(text: str) -> int | float:
 NUMBERS: Final = Numbers()
 
 
-batch_option = click.option("--batch-size", type=click.IntRange(min=1), help="Images or samples at once.")
-masks_option = click.option("--masks", help="Folder of masks with the photos' names: black is background.")
+batch_option = click.option(
+    "--batch-size", type=click.IntRange(min=1), help="Images or samples at once: fewer need less memory."
+)
+masks_option = click.option(
+    "--masks", metavar="FOLDER", help="Folder of masks with the photos' names: black is background."
+)
 
 
 def seed_option(words: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -53,13 +57,20 @@ def network_options(
         size: flags of the network's input size; "--size" alone means the picture's where a command makes one.
     """
     options = (
-        click.option(*size, "input_size", type=NUMBERS, help="Height and width of its images: 224 or 224x320."),
-        click.option("--mean", type=NUMBERS, help="Mean per channel, in units of --range."),
+        click.option(*size, "input_size", type=NUMBERS, help="Height and width that MODEL takes: 224 or 224x320."),
+        click.option("--mean", type=NUMBERS, help="Mean per channel, in units of --range: 0.485,0.456,0.406."),
         click.option("--std", type=NUMBERS, help="Standard deviation per channel."),
-        click.option("--range", "range", type=NUMBERS, help="What 0 and 1 become before mean and std: 0,255."),
-        click.option("--channels", help="RGB (default), BGR, L, or a number."),
-        click.option("--labels", type=click.Path(path_type=Path), help="Text file, one label per line."),
-        click.option("--backend", help="Name of the backend, where the network does not tell."),
+        click.option(
+            "--range",
+            "range",
+            type=NUMBERS,
+            help="What black and white become before mean and std: 0,255.",
+        ),
+        click.option("--channels", metavar="ORDER", help="RGB, BGR, L (gray), or a number of channels."),
+        click.option(
+            "--labels", type=click.Path(path_type=Path), metavar="FILE", help="Names of the classes, one per line."
+        ),
+        click.option("--backend", metavar="NAME", help="Framework, where MODEL does not tell. See: agnoscope plugins."),
     )
     for option in reversed(options):
         command = option(command)

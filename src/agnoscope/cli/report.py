@@ -12,15 +12,30 @@ from agnoscope.cli.output import progress
 @click.command()
 @click.argument("model")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("-m", "--method", "methods", multiple=True, help="Several times.  [default: one of each kind]")
-@click.option("-t", "--target", help="Class number, label or top-1.  [default: top-1 of each image]")
-@click.option("-l", "--layer", "layers", multiple=True, help="Several times: whose maps are shown.  [default: four]")
-@click.option("--scan", type=click.Path(path_type=Path), metavar="RUN", help="A scan: adds neighbours and patches.")
-@click.option("--check", "checks", multiple=True, help="Several times.  [default: deletion, insertion, edges]")
-@click.option("--no-checks", is_flag=True, help="Leave them out, which saves many runs of the network.")
-@click.option("--receptive-fields", is_flag=True, help="Measure them for the table of layers.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
-@click.option("--title", help="Of the page.")
+@click.option(
+    "-m", "--method", "methods", multiple=True, metavar="NAME", help="Several times.  [default: one of each kind]"
+)
+@click.option("-t", "--target", metavar="CLASS", help="Class number, label or top-1.  [default: top-1 of each image]")
+@click.option(
+    "-l",
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="LAYER",
+    help="Layer whose maps are shown; several times.  [default: four]",
+)
+@click.option(
+    "--scan", type=click.Path(path_type=Path), metavar="RUN", help="Folder of a scan: adds neighbours and patches."
+)
+@click.option(
+    "--check", "checks", multiple=True, metavar="NAME", help="Several times.  [default: deletion, insertion, edges]"
+)
+@click.option("--no-checks", is_flag=True, help="Leave the checks out, which saves many runs of the network.")
+@click.option("--receptive-fields", is_flag=True, help="Tell in the table of layers how much of the image a unit sees.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True, help="Page."
+)
+@click.option("--title", metavar="TEXT", help="Title of the page.  [default: What MODEL sees]")
 @batch_option
 @network_options
 def report(
@@ -38,9 +53,10 @@ def report(
     batch_size: int | None,
     **network: Any,
 ) -> None:
-    """Write one page about IMAGEs: answers, maps by several methods with their checks, layers, and where all came from.
+    """Write one page that explains MODEL's answers for each IMAGE.
 
-    IMAGE is a photo, a folder of photos, or demo:NUMBER. The page is a single file that needs no network and no server.
+    It has the answers, maps by several methods with their checks, layers, and where everything came from. IMAGE is a
+    photo, a folder of photos, or demo:NUMBER. The page is a single file that needs no network and no server.
     """
     from agnoscope.report.contents import Failure, Subject, writable
     from agnoscope.report.making import CHECKS, METHODS, make_report

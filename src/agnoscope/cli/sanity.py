@@ -25,7 +25,14 @@ COLUMNS: Final = 6
 @click.command()
 @click.argument("model")
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
-@click.option("-m", "--method", "methods", multiple=True, help=f"Several times.  [default: {', '.join(METHODS)}]")
+@click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    help=f"What is tested; several times.  [default: {', '.join(METHODS)}]",
+)
 @click.option("--other", metavar="MODEL", help="The same architecture, trained on random labels.")
 @click.option("--count", default=24, show_default=True, help="Of demo:scenes: how many.")
 @seed_option("Of demo:scenes, and of the randomised weights.")
@@ -43,7 +50,7 @@ def sanity(
     batch_size: int | None,
     **network: Any,
 ) -> None:
-    """Randomise MODEL layer by layer, and see whether explanations change.
+    """Randomise MODEL layer by layer: do explanations change?
 
     IMAGE is a photo, a folder of photos, or demo:scenes (the default). The table has the rank correlation of maps
     before and after, from the last layer to the first; a method whose maps stay alike shows the image, not the

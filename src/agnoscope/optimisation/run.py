@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agnoscope.archive import read_archive, write_archive
-from agnoscope.batches import chunks
+from agnoscope.batches import chunks, within_memory
 from agnoscope.errors import CapabilityError, NonFiniteError, OptionError, TargetError
 from agnoscope.model import Model
 from agnoscope.optimisation.optimisers import Slope
@@ -76,7 +76,7 @@ class Run(Generic[Result]):
         stages: what is to be done.
         count: how many images.
         seed: of noise and views.
-        batch_size: how many images or views go through the network at once.
+        batch_size: how many views of images go through the network at once, though never fewer than an image's own.
         made: the result that a run stands for, as it is.
         identity: tells this run from others: same network, question and options.
         stage, step: where the run is: the number of the stage, and of the steps done in it.
@@ -280,14 +280,19 @@ class Run(Generic[Result]):
         )
         compiled = (model or self.model).compile(step_program if gradient else look_program, recipe)
         constants = stage.parameterisation.constants(stage.canvas)
-        parts = []
         coupled = any(penalty.couples for penalty in stage.penalties)
-        for rows, kept in chunks(self.count, self.count if coupled else max(1, self.batch_size // max(1, number))):
-            target = stage.target.take(np.repeat(rows, max(1, number))).arrays
-            given = {"target": target, "constants": constants, **({"places": places} if number else {})}
-            found = compiled(mapped(parameters, itemgetter(rows)), given)
-            parts.append(mapped(found, itemgetter(slice(kept))))
-        return parts[0] if len(parts) == 1 else joined(lambda *each: np.concatenate(each), *parts)
+
+        def found(batch: int) -> dict[str, Any]:
+            parts = []
+            for rows, kept in chunks(self.count, self.count if coupled else batch):
+                target = stage.target.take(np.repeat(rows, max(1, number))).arrays
+                given = {"target": target, "constants": constants, **({"places": places} if number else {})}
+                some = compiled(mapped(parameters, itemgetter(rows)), given)
+                parts.append(mapped(some, itemgetter(slice(kept))))
+            return parts[0] if len(parts) == 1 else joined(lambda *each: np.concatenate(each), *parts)
+
+        most = 1 if coupled else max(1, min(self.count, self.batch_size // max(1, number)))
+        return within_memory(self.model, recipe, most, found)[0]
 
     def _enlivened(self, stage: Stage, found: dict[str, Any]) -> dict[str, Any]:
         """The same, with redirected gradients for the images whose own are all zero."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any, TypeAlias, final
 
 from numpy.typing import NDArray
@@ -68,6 +69,7 @@ class Stage:
     def __post_init__(self) -> None:
         _check_part("parameterisation", self.parameterisation, Parameterisation, "Fourier()")
         _check_part("optimiser", self.optimiser, Optimiser, "Adam()")
+        _check_part("views", self.views, Views | None, "Views()")
         if self.corrections and not isinstance(self.parameterisation, Pixels):
             raise OptionError(
                 f"Corrections such as {type(self.corrections[0]).__name__} change pixels, and the steps move those of "
@@ -85,6 +87,6 @@ class Stage:
         return self.views is None or self.views.still
 
 
-def _check_part(option: str, given: object, kind: type, such: str) -> None:
+def _check_part(option: str, given: object, kind: type | UnionType, such: str) -> None:
     if not isinstance(given, kind):
         raise OptionError(f"{option}={given!r} is none: give one such as ag.{such}.")

@@ -163,6 +163,9 @@ class Views:
         sampling: "linear" between pixels, or the "nearest" pixel, which costs a quarter, but makes rough pictures of
             smooth things.
         noise: deviation of the normal noise that is added to each view, as a share of the span between the bounds.
+
+    Raises:
+        OptionError: an option is out of range, or a transformation is none.
     """
 
     transformations: tuple[Transformation, ...] = LUCID
@@ -172,6 +175,9 @@ class Views:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
+        given = self.transformations
+        if not isinstance(given, tuple | list) or not all(isinstance(each, Transformation) for each in given):
+            raise OptionError(f"transformations={given!r} must be a tuple of such as ag.Jitter(8), or () for none.")
         whole("count", self.count)
         positive("noise", self.noise, or_zero=True)
         for name, known in (("border", Border), ("sampling", Sampling)):

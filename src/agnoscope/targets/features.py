@@ -51,7 +51,7 @@ class Direction(Target):
         length = np.linalg.norm(vector)
         if length == 0:
             raise TargetError("The vector is all zero, which has no direction.")
-        if not 0 <= self.power < float("inf"):
+        if not isinstance(self.power, int | float | np.number) or not 0 <= self.power < float("inf"):
             raise TargetError(f"power={self.power!r} must be a finite number from 0 on.")
         arrays = {"vector": np.tile(vector / length, (count, 1)).astype(model.dtype)}
         name = f"a direction of {layer.name}"

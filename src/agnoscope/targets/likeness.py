@@ -63,7 +63,7 @@ class Likeness(Target):
         squared = np.square(rows).sum(axis=1)
         if not (np.isfinite(squared).all() and squared.all()):
             raise TargetError(f"The features of {layer.name!r} must be finite numbers, and not all zero.")
-        if not 0 <= self.power < float("inf"):
+        if not isinstance(self.power, int | float | np.number) or not 0 <= self.power < float("inf"):
             raise TargetError(f"power={self.power!r} must be a finite number from 0 on.")
         arrays = {"unit": (rows / np.sqrt(squared)[:, None]), "length": np.sqrt(squared)}
         formula = Formula(_likeness, (layer.name,), (layer.name, float(self.power)))

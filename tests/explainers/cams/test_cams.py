@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 import agnoscope as ag
-from agnoscope.backends.reference import AveragePool, Conv, Dense, GlobalAverage, Network, Relu, Sigmoid
+from agnoscope.backends.reference import Conv, Dense, GlobalAverage, Network, Relu, Sigmoid
 from agnoscope.explainers.cams.ablation_cam import AblationCAM
 from agnoscope.explainers.cams.base import equal_chunks
 from agnoscope.explainers.cams.cam import CAM
@@ -25,7 +24,8 @@ from agnoscope.explainers.cams.layer_cam import LayerCAM
 from agnoscope.explainers.cams.score_cam import ScoreCAM
 from agnoscope.explainers.cams.several_layers import SeveralLayers
 from agnoscope.explainers.cams.xgrad_cam import XGradCAM
-from agnoscope.testing import SIZE, deep_network, images
+from agnoscope.testing import SIZE, deep_network
+from tests.explainers.cams.deep import DEEP, HEAD, TARGETS, X, captured, double, scaled
 
 ALL: list[ag.Explainer] = [
     *(CAM(), GradCAM(), GradCAMPlusPlus(), HiResCAM(), LayerCAM(), XGradCAM(), EigenCAM(), EigenGradCAM()),
@@ -33,38 +33,6 @@ ALL: list[ag.Explainer] = [
     *(SeveralLayers(layers=("relu1", "relu2")), SeveralLayers(LayerCAM(), ("relu1", "relu2"), "max")),
 ]
 METHODS = pytest.mark.parametrize("explainer", ALL, ids=lambda explainer: explainer.name)
-X = images().astype(np.float64)
-TARGETS = [2, 0, 3]
-PIXELS = SIZE[0] * SIZE[1]
-
-
-def double(network: Network, **changes: Any) -> Network:
-    """The network in float64, with other operations under some names, or without them (None)."""
-    layers: dict[str, Any] = {**network.layers, **changes}
-    for name, op in layers.items():
-        if hasattr(op, "kernel"):
-            layers[name] = replace(op, kernel=op.kernel.astype(np.float64), bias=op.bias.astype(np.float64))
-    return Network({name: op for name, op in layers.items() if op is not None})
-
-
-DEEP = double(deep_network())
-HEAD: Any = DEEP.layers["dense"]
-
-
-def captured(network: Network, layer: str, x: NDArray[Any] = X) -> NDArray[Any]:
-    """What a layer gives."""
-    return ag.wrap(network).compile(_capture, layer)(x)["found"]
-
-
-def _capture(model: ag.Model, layer: str, x: Any) -> dict[str, Any]:
-    return {"found": model.run(x, (layer,))[layer]}
-
-
-def scaled(values: NDArray[Any]) -> NDArray[Any]:
-    """What is positive of each map, as a share of its largest value."""
-    positive = np.maximum(values, 0)
-    return positive / positive.max(axis=(1, 2), keepdims=True)
-
 
 # -- the formulas, where the gradient differs from pixel to pixel -------------------------------------------------
 
@@ -128,7 +96,7 @@ def test_cam_weighs_the_maps_by_the_head_and_its_mean_is_the_score_but_for_the_b
 @pytest.mark.parametrize("method", [GradCAM, HiResCAM, XGradCAM])
 def test_there_other_methods_are_cam(method: Any) -> None:
     cam = CAM()(ag.wrap(DEEP), X, TARGETS).values
-    np.testing.assert_allclose(PIXELS * method()(ag.wrap(DEEP), X, TARGETS).values, cam, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(np.prod(SIZE) * method()(ag.wrap(DEEP), X, TARGETS).values, cam, rtol=1e-9, atol=1e-12)
 
 
 def test_layer_cam_and_grad_cam_plus_plus_are_not() -> None:
@@ -241,197 +209,6 @@ def test_maps_keep_the_layers_size_where_that_is_wanted() -> None:
 def test_a_grid_of_tokens_is_refused_at_a_layer_of_maps(grid: Any) -> None:
     with pytest.raises(ag.OptionError, match=r"grid=.* is for layers of tokens; 'relu2' has the shape"):
         GradCAM(grid=grid)(ag.wrap(DEEP), X)
-
-
-# -- Score-CAM ----------------------------------------------------------------------------------------------------
-
-CENTRE = np.array([0.5, 0.4, 0.6])
-
-
-def score_cam(network: Network, x: NDArray[Any], target: int, used: slice | list[int]) -> NDArray[Any]:
-    """The paper's algorithm for one image whose maps have its size."""
-    options: Any = {"mean": tuple(CENTRE)}
-    model = ag.wrap(network, **options)
-    maps = model.compile(_capture, "relu2")(x[None])["found"][0][..., used]
-    masks = (maps - maps.min(axis=(0, 1))) / (np.ptp(maps, axis=(0, 1)) + (np.ptp(maps, axis=(0, 1)) == 0))
-    masked = [CENTRE + (x - CENTRE) * masks[..., k, None] for k in range(masks.shape[-1])]
-    scores = model.compile(_capture, "dense")(np.stack(masked))["found"][:, target]
-    powers = np.exp(scores)
-    return maps @ (powers / powers.sum())
-
-
-def with_dead_channels() -> Network:
-    conv: Any = DEEP.layers["conv2"]
-    kernel, bias = conv.kernel.copy(), conv.bias.copy()
-    kernel[..., [1, 4]], bias[[1, 4]] = 0, (-1, 2)  # one is zero behind the ReLU, one is 2 everywhere
-    return double(deep_network(), conv2=replace(conv, kernel=kernel, bias=bias))
-
-
-@pytest.mark.parametrize("network", [DEEP, with_dead_channels()], ids=["all live", "two constant"])
-def test_score_cam_is_the_papers_algorithm(network: Network) -> None:
-    found = ScoreCAM()(ag.wrap(network, mean=tuple(CENTRE)), X, TARGETS, batch_size=3)
-    expected = [score_cam(network, x, c, slice(None)) for x, c in zip(X, TARGETS, strict=True)]
-    np.testing.assert_allclose(found.values, expected, rtol=1e-10)
-
-
-def test_score_cam_can_use_the_channels_that_vary_most() -> None:
-    found = ScoreCAM(channels=3)(ag.wrap(DEEP, mean=tuple(CENTRE)), X[:1], 2)
-    spread = captured(double(deep_network()), "relu2", X[:1] - CENTRE)[0].var(axis=(0, 1))
-    expected = score_cam(DEEP, X[0], 2, list(np.argsort(-spread)[:3]))
-    np.testing.assert_allclose(found.values[0], expected, rtol=1e-10)
-
-
-def images_run(explainer: ag.Explainer, network: Network, batch_size: int) -> int:
-    """How many images go through the network, or what comes after the layer, in one explanation."""
-    model, sizes = ag.wrap(network), []
-    plain = model.run
-
-    def run(x: Any, capture: Any, patch: Any = None) -> Any:
-        values = plain(x, capture, patch or {})
-        sizes.append(len(values[capture[0]]))
-        return values
-
-    model.run = run  # type: ignore[method-assign]
-    explainer(model, X[:1], 1, batch_size=batch_size)
-    return sum(sizes)
-
-
-def test_constant_channels_never_go_through_the_network() -> None:
-    # The clean run, one for the maps, one of nothing, and six of eight channels.
-    assert images_run(ScoreCAM(), with_dead_channels(), 1) == 2 + 1 + 6
-    # The channel that is 2 everywhere is not zero.
-    assert images_run(AblationCAM(), with_dead_channels(), 1) == 2 + 7
-
-
-@pytest.mark.parametrize("channels", [0, -1, 2.5])
-def test_channels_must_be_a_number_of_them(channels: Any) -> None:
-    with pytest.raises(ag.OptionError, match="must be a whole number, at least 1"):
-        ScoreCAM(channels=channels)(ag.wrap(DEEP), X)
-
-
-# -- Ablation-CAM -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("layer", ["relu1", "conv2", "relu2"])
-def test_ablation_cam_takes_one_channel_away_at_a_time(layer: str) -> None:
-    model, maps = ag.wrap(DEEP), captured(DEEP, layer)
-    found = AblationCAM(layer)(model, X, TARGETS, batch_size=3)
-    for i, target in enumerate(TARGETS):
-        y = model.compile(_without, layer)(X[i][None], np.ones((1, maps.shape[-1])))["scores"][0, target]
-        keep = 1 - np.eye(maps.shape[-1])
-        without = model.compile(_without, layer)(np.repeat(X[i][None], len(keep), axis=0), keep)["scores"][:, target]
-        np.testing.assert_allclose(found.values[i], maps[i] @ ((y - without) / abs(y)), rtol=1e-9, atol=1e-12)
-
-
-def _without(model: ag.Model, layer: str, x: Any, keep: Any) -> dict[str, Any]:
-    return model.run(x, ("scores",), {layer: lambda a: a * keep[:, None, None, :]})
-
-
-def test_a_score_of_zero_leaves_the_falls_as_they_are() -> None:
-    conv = Conv(np.zeros((1, 1, 3, 2)), np.array([1.0, 2.0]))  # maps of ones and of twos
-    dense = Dense(np.array([[3.0, 0.0], [-1.0, 0.0]]), np.array([-1.0, 0.0]))
-    found = AblationCAM("conv")(ag.wrap(Network({"conv": conv, "gap": GlobalAverage(), "dense": dense})), X, 0)
-    assert found.provenance.scores == (0.0,) * 3
-    np.testing.assert_array_equal(found.values, 1 * 3.0 + 2 * -2.0)
-
-
-# -- FullGrad -----------------------------------------------------------------------------------------------------
-
-
-def test_fullgrad_shares_out_the_whole_score() -> None:
-    found = FullGrad()(ag.wrap(DEEP, mean=tuple(CENTRE), std=(0.2, 0.3, 0.25), channels="BGR"), X, TARGETS)
-    np.testing.assert_allclose(found.extras["delta"], 0, atol=1e-12)
-    assert np.abs(found.provenance.scores).min() > 0.1
-    assert not any("add up" in warning for warning in found.provenance.warnings)
-
-
-@pytest.mark.parametrize("activation", [Relu(), Sigmoid()])  # a sigmoid says 0.5 to nothing, which is no bias
-def test_fullgrad_draws_the_pixels_and_the_biases_of_all_channels(activation: Any) -> None:
-    model = ag.wrap(double(deep_network(), relu1=activation), mean=tuple(CENTRE))
-    parts = [(X - CENTRE) * ag.Saliency()(model, X, TARGETS).values]
-    for layer in ("conv1", "conv2"):
-        bias: Any = DEEP.layers[layer].bias  # type: ignore[union-attr]
-        parts.append(bias * ag.Saliency(layer)(model, X, TARGETS).values)
-    expected = np.zeros((3, *SIZE))
-    for part in parts:
-        for channel in np.moveaxis(np.abs(part), -1, 0):
-            low, high = (f(channel, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
-            expected += (channel - low) / np.where(high > low, high - low, 1)
-    np.testing.assert_allclose(FullGrad()(model, X, TARGETS).values, expected, rtol=1e-9)
-
-
-@pytest.mark.tensorflow
-def test_fullgrad_knows_the_biases_that_an_activation_within_a_layer_cuts_off() -> None:
-    keras = pytest.importorskip("keras", reason="Keras is not installed")
-    pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
-    layers, found = keras.layers, []
-    for within in (True, False):
-        stack: list[Any] = [keras.Input((*SIZE, 3), dtype="float64")]
-        for linear in (partial(layers.Conv2D, 6, 3), partial(layers.DepthwiseConv2D, 2), partial(layers.Dense, 5)):
-            stack.append(linear(activation="relu" if within else None, dtype="float64"))
-            stack += [] if within else [layers.ReLU(dtype="float64")]
-        last = layers.Dense(4, activation="softmax" if within else None, dtype="float64")
-        stack += [layers.GlobalAveragePooling2D(dtype="float64"), last]
-        network = keras.Sequential(stack)
-        rng = np.random.default_rng(0)
-        network.set_weights([rng.normal(size=weight.shape) for weight in network.get_weights()])
-        found.append(FullGrad()(ag.wrap(network), X, TARGETS))
-    one, other = found
-    assert np.abs(one.provenance.scores).min() > 0.1
-    np.testing.assert_allclose([one.extras["delta"], other.extras["delta"]], 0, atol=1e-12)
-    np.testing.assert_allclose(one.values, other.values, rtol=1e-9)
-
-
-def test_fullgrad_says_where_the_parts_do_not_add_up() -> None:
-    bent = ag.wrap(double(deep_network(), relu1=Relu(0.3)))  # what is cut off is in no part
-    found = FullGrad()(bent, X, TARGETS)
-    assert np.abs(found.extras["delta"]).min() > 1e-3
-    assert "For 3 of 3 images the parts do not add up to the score" in found.provenance.warnings[0]
-
-
-# -- several layers -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("fuse", "fused"), [("mean", np.mean), ("max", np.max)])
-@pytest.mark.parametrize("method", [GradCAM(), LayerCAM(upsample=False), AblationCAM(), ag.Saliency()])
-def test_several_layers_are_shares_fused(method: ag.Explainer, fuse: Any, fused: Any) -> None:
-    layers = ("relu1", "relu2")
-    found = SeveralLayers(method, layers, fuse)(ag.wrap(DEEP), X, TARGETS)
-    each = [replace(method, layer=layer)(ag.wrap(DEEP), X, TARGETS).maps() for layer in layers]  # type: ignore[call-arg,type-var]
-    np.testing.assert_allclose(found.values, fused([scaled(maps) for maps in each], axis=0), rtol=1e-12)
-    assert found.provenance.options["layers"] == layers
-    assert "layers" not in found.provenance.automatic
-
-
-def test_a_map_in_which_nothing_is_positive_stays_zero() -> None:
-    against = double(deep_network(), dense=Dense(-np.abs(HEAD.kernel), HEAD.bias))
-    assert not SeveralLayers(layers=("relu2",))(ag.wrap(against), X, 1).values.any()
-
-
-def test_the_ends_of_the_last_three_stages_are_chosen_and_told() -> None:
-    conv = Conv(np.ones((3, 3, 3, 3)), np.zeros(3), 1, 1)
-    stages: dict[str, Any] = {}
-    for i in range(4):
-        stages |= {f"conv{i}": conv, f"relu{i}": Relu(), f"pool{i}": AveragePool(2)}
-    model = ag.wrap(Network({**stages, "end": conv, "gap": DEEP.layers["gap"]}))
-    found = SeveralLayers()(model, np.random.default_rng(0).uniform(size=(32, 48, 3)), 1)
-    assert found.provenance.options["layers"] == ("relu2", "relu3", "end")
-    assert "layers" in found.provenance.automatic
-
-
-def test_what_several_layers_cannot_wrap_is_refused() -> None:
-    with pytest.raises(ag.OptionError, match="occlusion looks at no layer"):
-        SeveralLayers(ag.Occlusion())
-    with pytest.raises(ag.OptionError, match="Name the layers in layers="):
-        SeveralLayers(GradCAM("relu1"))
-    with pytest.raises(ag.OptionError, match="fuse='min' must be 'mean' or 'max'"):
-        SeveralLayers(fuse="min")  # type: ignore[arg-type]
-    with pytest.raises(ag.OptionError, match="names no layer"):
-        SeveralLayers(layers=())(ag.wrap(DEEP), X)
-    with pytest.raises(ag.LayerError, match="'gap' has no maps"):
-        SeveralLayers("saliency", ("gap",))(ag.wrap(DEEP), X)  # type: ignore[arg-type]
-    with pytest.raises(ag.LayerError, match="grad-cam needs a layer with spatial axes; 'gap'"):
-        SeveralLayers(layers=("gap",))(ag.wrap(DEEP), X)
 
 
 # -- chunks -------------------------------------------------------------------------------------------------------

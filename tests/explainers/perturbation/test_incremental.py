@@ -6,54 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import agnoscope as ag
-from agnoscope.backends.reference import AveragePool, Conv, Dense, GlobalAverage, Network, Relu
-from agnoscope.explainers.base import OneImage, score_program
+from agnoscope.backends.reference import Network
+from agnoscope.explainers.base import OneImage
 from agnoscope.explainers.perturbation import incremental
 from agnoscope.explainers.perturbation.incremental import Grid, Stop, best_route, runs, scores_incrementally, sources
 from agnoscope.explainers.perturbation.occlusion import Occlusion
 from agnoscope.explainers.perturbation.reach import IMAGE, Cuts, Reach, find_cuts
-from agnoscope.target import as_target
+from tests.explainers.perturbation.full_runs import asked, assert_exact, hiding, pools, strides
+from tests.frameworks import FRAMEWORKS
 from tests.networks import RESNET20, load_weights
 
-EACH = [
-    "reference",
-    *(pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("torch", "jax", "tensorflow")),
-]
-
-
-def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1, padding: int = 1, dtype: Any = np.float32) -> Conv:
-    """A convolution with random weights that keep the variance."""
-    rng = np.random.default_rng([inputs, outputs, size])
-    kernel = rng.normal(size=(size, size, inputs, outputs)) * np.sqrt(2 / (size * size * inputs))
-    return Conv(kernel.astype(dtype), rng.normal(size=outputs).astype(dtype) / 10, stride, padding)
-
-
-def head(channels: int, dtype: Any = np.float32) -> dict[str, Any]:
-    """Three classes."""
-    kernel = np.random.default_rng(channels).normal(size=(channels, 3)).astype(dtype)
-    return {"gap": GlobalAverage(), "dense": Dense(kernel, np.zeros(3, dtype))}
-
-
-def pools(dtype: Any = np.float32) -> Network:
-    """Three stages of two convolutions, as in VGG."""
-    layers: dict[str, Any] = {}
-    channels = 3
-    for stage, width in enumerate((4, 6, 8)):
-        for i in range(2):
-            layers[f"conv{stage}{i}"] = conv(channels, width, dtype=dtype)
-            layers[f"relu{stage}{i}"] = Relu()
-            channels = width
-        layers[f"pool{stage}"] = AveragePool(2)
-    return Network(layers | head(8, dtype))
-
-
-def strides() -> Network:
-    """Convolutions that step over pixels, without zeros around."""
-    layers = {"a": conv(3, 4, 5, 2, 0), "b": Relu(), "c": conv(4, 6, 3, 1, 0), "d": conv(6, 6, 3, 2, 0)}
-    return Network(layers | {"e": Relu(), "f": conv(6, 8, 3, 1, 0)} | head(8))
+EACH = ["reference", *FRAMEWORKS]
 
 
 def build(framework: str, network: Network, **options: Any) -> ag.Model:
@@ -65,41 +30,6 @@ def build(framework: str, network: Network, **options: Any) -> ag.Model:
         return importlib.import_module("tests.backends.torch_builder").build(network, **options)
     kit = importlib.import_module("tests.backends.test_conformance")
     return {"jax": kit.linen, "tensorflow": kit.keras}[framework](network, **options)
-
-
-def asked(model: ag.Model, size: tuple[int, int], target: Any = 1, batch_size: int = 8) -> OneImage:
-    """A question about a random image."""
-    image = np.random.default_rng(size).uniform(size=(*size, 3)).astype(model.dtype)
-    bound = as_target(target).bind(model, 1, size)
-    score = model.compile(score_program, bound.formula)(image[None], bound.arrays)["scores"][0]
-    return OneImage(model, image, bound, float(score), batch_size, lambda _: None)
-
-
-def hiding(one: OneImage) -> NDArray[Any]:
-    """What shows through the windows."""
-    return np.random.default_rng(1).uniform(size=one.image.shape).astype(one.image.dtype)
-
-
-def full(one: OneImage, filling: NDArray[Any], windows: NDArray[Any]) -> NDArray[np.float64]:
-    """Each window hidden in a run of its own."""
-    program, found = one.model.compile(score_program, one.target.formula), []
-    for top, bottom, left, right in windows:
-        hidden = one.image.copy()
-        hidden[top:bottom, left:right] = filling[top:bottom, left:right]
-        found.append(float(program(hidden[None], one.arrays(1))["scores"][0]))
-    return np.array(found)
-
-
-def assert_exact(one: OneImage, windows: NDArray[Any], expected: bool = True) -> None:
-    """The scores are those of full runs; `expected` says whether it is done incrementally."""
-    found = scores_incrementally(one, hiding(one), windows)
-    assert (found is not None) == expected
-    if found is None:
-        return
-    plain = full(one, hiding(one), windows)
-    tolerance = {"float32": 1e-5, "float64": 1e-9}[one.model.dtype]
-    assert np.abs(plain - one.score).max() > 100 * tolerance * np.abs(plain).max()  # or else a wrong score is near
-    np.testing.assert_allclose(found, plain, rtol=0, atol=tolerance * np.abs(plain).max())
 
 
 @pytest.fixture
@@ -336,47 +266,7 @@ def test_a_real_residual_network_comes_out_right(framework: str, always: None) -
     assert_exact(one, Occlusion(5, 2).windows(one.size))
 
 
-# -- what is measured, and what follows from it ------------------------------------------------------------------------
-
-
-def test_the_reach_of_known_layers_is_measured() -> None:
-    found = find_cuts(ag.wrap(strides()), (64, 56))
-    assert found.names == (IMAGE, "b", "c")  # "e" has maps of 13 × 11, too small
-    assert found.sizes == ((64, 56), (30, 26), (28, 24))
-    assert found.reaches == ((Reach(2, 0, 5),) * 2, (Reach(1, 0, 3),) * 2)
-
-
-@pytest.mark.parametrize(
-    ("kernel", "stride", "padding"), [(3, 1, 1), (5, 1, 2), (5, 2, 0), (4, 2, 1), (1, 2, 0), (7, 2, 3)]
-)
-def test_the_reach_of_a_convolution_is_its_kernel(kernel: int, stride: int, padding: int) -> None:
-    first, second = conv(3, 6, kernel, stride, padding), conv(6, 6, 3)
-    found = find_cuts(ag.wrap(Network({"first": first, "relu": Relu(), "second": second} | head(6))), (64, 56))
-    expected = Reach(stride, padding, kernel - padding)
-    assert found.reaches == ((expected, expected),)
-
-
-def test_reaches_one_after_the_other_are_those_of_both() -> None:
-    first, second = Reach(2, 1, 3), Reach(3, 0, 4)
-    span = np.array([[5, 9], [0, 1], [30, 31]])
-    both = first.then(second)
-    np.testing.assert_array_equal(both.needed(span, 999), first.needed(second.needed(span, 999), 999))
-    span = np.array([[50, 69], [200, 201]])
-    np.testing.assert_array_equal(both.changed(span, 99), second.changed(first.changed(span, 299), 99))
-
-
-@pytest.mark.parametrize("reach", [Reach(1, 1, 2), Reach(2, 1, 3), Reach(2, 0, 1), Reach(3, 2, 5), Reach(1, -2, 5)])
-def test_changed_and_needed_are_what_the_definition_says(reach: Reach) -> None:
-    length, outputs = 40, 13
-    for first in range(0, length, 3):
-        for last in range(first + 1, length, 4):
-            sees = [range(reach.step * j - reach.before, reach.step * j + reach.after) for j in range(outputs)]
-            hit = [j for j in range(outputs) if any(first <= i < last for i in sees[j])]
-            found = reach.changed(np.array([[first, last]]), outputs)[0]
-            assert list(range(*found)) == hit
-            if hit:
-                wanted = [i for j in hit for i in sees[j] if 0 <= i < length]
-                assert tuple(reach.needed(found[None], length)[0]) == (min(wanted), max(wanted) + 1)
+# -- which windows share a map -----------------------------------------------------------------------------------------
 
 
 def test_no_window_changes_what_another_one_in_its_map_needs() -> None:

@@ -114,6 +114,9 @@ def test_views_move_by_a_quarter_of_the_grid() -> None:
     assert fitting_views(demo(), ("relu5",), (96, 96)).transformations == (Jitter(4), Scale(1 - 1 / 24, 1 + 1 / 24))
     assert fitting_views(demo(), ("relu5", "relu3"), (96, 96)).transformations[0] == Jitter(2)
     assert fitting_views(demo(), ("scores",), (96, 96)).transformations[0] == Jitter(6)
+    # The outermost pixels of the longer side, 192 from the middle, move by two, a quarter of eight.
+    wide = fitting_views(demo(), ("relu5",), (96, 384))
+    assert wide.transformations == (Jitter(4), Scale(1 - 2 / 192, 1 + 2 / 192))
 
 
 def test_layers_are_chosen_from_the_first_to_the_last_map() -> None:
@@ -131,5 +134,9 @@ def test_bad_questions_are_refused() -> None:
         FeatureInversion(("relu1", "relu2"))(demo(), [photo(96, 96)] * 2)
     with pytest.raises(OptionError, match="about one photo"):
         FeatureInversion().row(demo(), [photo(96, 96)] * 2)
+    with pytest.raises(OptionError, match="layers is empty"):
+        FeatureInversion().row(demo(), photo(96, 96), ())
+    with pytest.raises(LayerError, match="by its name, not by 3"):
+        FeatureInversion(3)(demo(), photo(96, 96))  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="views"):
         FeatureInversion("relu2", views="wild")(demo(), photo(96, 96))  # type: ignore[arg-type]

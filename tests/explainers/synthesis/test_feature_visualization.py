@@ -1,12 +1,14 @@
 """Feature visualisation: what ascent must find where it is known, and the same in every framework."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import agnoscope as ag
 from agnoscope.answers import predict
 from agnoscope.backends.reference import Conv, Network
-from agnoscope.errors import TargetError
+from agnoscope.errors import OptionError, TargetError
 from agnoscope.explainers.synthesis.feature_visualization import FeatureVisualization
 from agnoscope.optimisation.canvas import Canvas
 from agnoscope.optimisation.optimisers import Ascent
@@ -85,3 +87,19 @@ def test_an_image_is_the_same_alone_and_among_others() -> None:
 def test_a_question_must_be_asked(target: object) -> None:
     with pytest.raises(TargetError, match="what to visualise"):
         FeatureVisualization()(demo(), target)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"views": ag.Jitter()},
+        {"penalties": ag.L2()},
+        {"penalties": (ag.L2,)},
+        {"corrections": ag.Blur(), "parameterisation": ag.Pixels()},
+        {"corrections": (ag.L2(),), "parameterisation": ag.Pixels()},
+    ],
+    ids=str,
+)
+def test_a_part_that_is_none_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=next(iter(options))):
+        FeatureVisualization(**options)(demo(), "ball")

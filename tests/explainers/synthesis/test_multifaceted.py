@@ -48,6 +48,13 @@ def test_a_mean_is_of_the_photos_nearest_to_the_centre() -> None:
     assert {int(photo[48, 48, 0]) for photo in made.photos} == {41, 200}
 
 
+def test_a_facet_alone_keeps_its_own_caption() -> None:
+    low, high = np.full((96, 96, 3), 40, np.uint8), np.full((96, 96, 3), 200, np.uint8)
+    made = Multifaceted(facets=2, layer="conv1", iterations=1)(demo(), [low, low + 2, low + 30, high, high], "ball")
+    assert made[1].captions == ("mean of 2 photos",)
+    assert made[::-1].captions == ("mean of 2 photos", "mean of 3 photos")
+
+
 def test_every_facet_excites_the_target_more_than_its_beginning() -> None:
     made = Multifaceted(facets=3, layer="relu2", iterations=24, views=None)(demo(name="cheater"), PHOTOS, "ball")
     assert made.names == tuple(f"ball [0], facet {number}" for number in (1, 2, 3))

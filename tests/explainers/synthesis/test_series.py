@@ -59,6 +59,11 @@ def test_the_way_begins_with_one_target_and_ends_with_the_other() -> None:
     assert way.making.targets[4] == "mean of conv2[1]"
 
 
+def test_the_way_between_classes_may_be_asked_for_by_their_labels() -> None:
+    names = SHORT(demo(), interpolated("ball", 1, 3)).making.targets
+    assert names == ("ball [0]", "0.5 × ball [0] + 0.5 × cone [1]", "cone [1]")
+
+
 def test_sums_lead_to_sums_and_kinds_may_differ() -> None:
     one, other = ag.Channel("conv2", 0) + 2 * ag.Channel("conv2", 1), ag.Neuron("relu3", 4)
     first, middle, _ = SHORT(demo(), interpolated(one, other, 3)).history[0]

@@ -87,6 +87,11 @@ def test_ctrl_c_ends_a_flight_within_its_frame() -> None:
         next(flight)
 
 
+def test_a_callback_ends_a_flight_within_its_frame() -> None:
+    flight = DeepDream(iterations=2, octaves=1).zoom(demo(), photo(48, 48), 4, callback=raised_at(3, StopIteration))
+    assert len(list(flight)) == 1
+
+
 def test_ctrl_c_within_a_step_leaves_the_run_where_the_step_began(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,3 +150,8 @@ def test_one_image_has_all_in_common_with_itself() -> None:
 def test_the_share_lies_between_nothing_and_all(share: Any) -> None:
     with pytest.raises(OptionError, match="share"):
         Aligned(share=share)
+
+
+def test_the_base_is_a_parameterisation() -> None:
+    with pytest.raises(OptionError, match="base='fourier'"):
+        Aligned("fourier")  # type: ignore[arg-type]

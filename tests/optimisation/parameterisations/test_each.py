@@ -1,6 +1,7 @@
 """What every parameterisation promises, at every size, depth and range of values."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from agnoscope.optimisation.canvas import Canvas
 from agnoscope.optimisation.parameterisations.base import Parameterisation
 from agnoscope.optimisation.parameterisations.cppn import CPPN
 from agnoscope.optimisation.parameterisations.fixed_magnitude import FixedMagnitude
+from agnoscope.optimisation.parameterisations.fourier import Fourier
+from agnoscope.optimisation.parameterisations.pixels import Pixels
 from agnoscope.optimisation.parameterisations.pyramid import Pyramid
 from agnoscope.trees import mapped
 from tests.explainers.synthesis.frameworks import demo
@@ -138,6 +141,9 @@ def test_what_cannot_begin_from_an_image_says_so(parameterisation: Parameterisat
 @pytest.mark.parametrize(
     "options",
     [
+        (Fourier, {"deviation": float("nan")}),
+        (Fourier, {"decay": -1.0}),
+        (Pixels, {"deviation": "much"}),
         (Pyramid, {"levels": 0}),
         (Pyramid, {"deviation": -1.0}),
         (CPPN, {"layers": 0}),
@@ -147,7 +153,7 @@ def test_what_cannot_begin_from_an_image_says_so(parameterisation: Parameterisat
     ],
     ids=str,
 )
-def test_options_out_of_range_are_refused(options: tuple[type[Parameterisation], dict[str, float]]) -> None:
+def test_options_out_of_range_are_refused(options: tuple[type[Parameterisation], dict[str, Any]]) -> None:
     kind, given = options
     with pytest.raises(OptionError, match=next(iter(given))):
         kind(**given)

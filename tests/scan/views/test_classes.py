@@ -19,12 +19,7 @@ from agnoscope.scan.views.classes import class_view
 from agnoscope.scan.views.evidence import Evidence
 from agnoscope.scan.views.masks import ObjectMasks
 from agnoscope.scan.views.moments import Moments
-
-FRAMEWORKS = [
-    pytest.param("torch", marks=pytest.mark.torch),
-    pytest.param("jax", marks=pytest.mark.jax),
-    pytest.param("tensorflow", marks=pytest.mark.tensorflow),
-]
+from tests.frameworks import FRAMEWORKS
 
 
 @cache

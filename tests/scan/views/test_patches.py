@@ -16,14 +16,10 @@ from agnoscope.scan.views.candidates import marginally_relevant
 from agnoscope.scan.views.drawing import as_guided
 from agnoscope.scan.views.patches import Patches, top_patches
 from agnoscope.scan.views.places import cut, enlarged
+from tests.frameworks import FRAMEWORKS
 from tests.networks.vit import PATCH, SIZE
 from tests.scan.views.planted import COPY, PLACES, branched, chain, clipped, expected, images
 
-FRAMEWORKS = [
-    pytest.param("torch", marks=pytest.mark.torch),
-    pytest.param("jax", marks=pytest.mark.jax),
-    pytest.param("tensorflow", marks=pytest.mark.tensorflow),
-]
 PLANTED = {pattern: {one.image: one for one in PLACES if one.pattern == pattern} for pattern in (0, 1)}
 PLANTED[0][COPY[1]] = PLANTED[0][COPY[0]]
 

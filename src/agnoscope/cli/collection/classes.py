@@ -20,12 +20,24 @@ MOST: Final = 10
 @click.command()
 @click.argument("model")
 @click.argument("scan", metavar="RUN")
-@click.option("--class", "names", multiple=True, help="Several times.  [default: the ten most frequent]")
-@click.option("-l", "--layer", help="One with maps that the scan kept.  [default: its first one]")
+@click.option(
+    "--class",
+    "names",
+    multiple=True,
+    metavar="CLASS",
+    help="Class number or label; several times.  [default: the ten most frequent]",
+)
+@click.option("-l", "--layer", metavar="LAYER", help="One with maps that the scan kept.  [default: its first one]")
 @masks_option
-@click.option("--count", type=click.IntRange(min=1), default=4, show_default=True, help="Channels of each class.")
-@click.option("-k", "k", type=click.IntRange(min=1), default=6, show_default=True, help="Images for each channel.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("classes.png"), show_default=True)
+@click.option(
+    "--count", type=click.IntRange(min=1), default=4, show_default=True, help="How many channels of each class."
+)
+@click.option(
+    "-k", "k", type=click.IntRange(min=1), default=6, show_default=True, help="How many images for each channel."
+)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("classes.png"), show_default=True, help="Picture."
+)
 @network_options
 def classes(
     model: str,

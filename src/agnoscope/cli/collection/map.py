@@ -23,14 +23,47 @@ NEAR: Final = 12
 
 @click.command("map")
 @click.argument("scan", metavar="RUN")
-@click.option("-l", "--layer", help="One that the scan kept.  [default: its first one]")
-@click.option("--method", type=click.Choice(["pca", "tsne", "umap"]), default="tsne", show_default=True)
-@click.option("-O", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the method: perplexity=20.")
-@click.option("--look", type=click.Choice(["thumbnails", "grid", "dots"]), default="thumbnails", show_default=True)
+@click.option("-l", "--layer", metavar="LAYER", help="One that the scan kept.  [default: its first one]")
+@click.option(
+    "--method",
+    type=click.Choice(["pca", "tsne", "umap"]),
+    default="tsne",
+    show_default=True,
+    help="How the images are laid out.",
+)
+@click.option(
+    "-O",
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any option of the method, perplexity=20; several times.",
+)
+@click.option(
+    "--look",
+    type=click.Choice(["thumbnails", "grid", "dots"]),
+    default="thumbnails",
+    show_default=True,
+    help="What a picture shows of each image.",
+)
 @click.option("--grid", "look", flag_value="grid", help="The same as --look grid.")
-@click.option("--most", type=click.IntRange(min=3), default=5000, show_default=True, help="Images, drawn at random.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("map.html"), show_default=True)
+@click.option(
+    "--most",
+    type=click.IntRange(min=3),
+    default=5000,
+    show_default=True,
+    help="How many images; of more so many are drawn at random.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the layout and of the images that are drawn.",
+)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("map.html"), show_default=True, help="Page or picture."
+)
 def map_command(
     scan: str,
     layer: str | None,
@@ -41,11 +74,11 @@ def map_command(
     seed: int,
     out: Path,
 ) -> None:
-    """Lay the images of a scan out in the plane, so that those which the network holds to be alike lie together.
+    """Lay the images of a scan out in the plane: alike is near.
 
-    RUN is the folder of a scan (agnoscope scan). --out ends in .html for a page with search and neighbours on click,
-    which a browser shows without a network, or in .png, .jpg or .webp for a picture (--look). How far the map can
-    be trusted is printed.
+    Near to each other lie those that the network holds to be alike. RUN is the folder of a scan (agnoscope scan).
+    --out ends in .html for a page with search and neighbours on click, which a browser shows without a network, or in
+    .png, .jpg or .webp for a picture (--look). How far the map can be trusted is printed.
     """
     import numpy as np
 

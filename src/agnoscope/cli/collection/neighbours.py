@@ -14,11 +14,15 @@ from agnoscope.errors import OptionError
 @click.argument("model")
 @click.argument("scan", metavar="RUN")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("-l", "--layer", help="One that the scan kept.  [default: its first one]")
-@click.option("-k", "k", type=click.IntRange(min=1), default=5, show_default=True, help="Neighbours of each.")
-@click.option("--metric", type=click.Choice(["euclidean", "cosine"]), default="euclidean", show_default=True)
+@click.option("-l", "--layer", metavar="LAYER", help="One that the scan kept.  [default: its first one]")
+@click.option("-k", "k", type=click.IntRange(min=1), default=5, show_default=True, help="How many neighbours of each.")
+@click.option(
+    "--metric", type=click.Choice(["euclidean", "cosine"]), default="euclidean", show_default=True, help="Distance."
+)
 @click.option("--no-pixels", is_flag=True, help="Feature space alone: no image is read again.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("neighbours.png"), show_default=True)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("neighbours.png"), show_default=True, help="Picture."
+)
 @network_options
 def neighbours(
     model: str,

@@ -13,14 +13,29 @@ from agnoscope.errors import OptionError
 @click.command()
 @click.argument("model")
 @click.argument("scan", metavar="RUN")
-@click.option("-l", "--layer", help="One that the scan kept.  [default: its first one]")
-@click.option("-c", "--channel", "numbers", type=int, multiple=True, help="Several times.  [default: selective ones]")
-@click.option("--neurons", is_flag=True, help="The scan's neurons in place of channels.")
-@click.option("-k", "k", type=click.IntRange(min=1), default=9, show_default=True, help="Patches for each.")
-@click.option("--count", type=click.IntRange(min=1), default=12, show_default=True, help="Channels, unless named.")
-@click.option("--diverse", is_flag=True, help="Patches that differ from one another.")
-@click.option("--plain", is_flag=True, help="Without guided backpropagation below each.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("patches.png"), show_default=True)
+@click.option("-l", "--layer", metavar="LAYER", help="One that the scan kept.  [default: its first one]")
+@click.option(
+    "-c", "--channel", "numbers", type=int, multiple=True, help="Number; several times.  [default: selective ones]"
+)
+@click.option("--neurons", is_flag=True, help="Show the scan's neurons in place of channels.")
+@click.option("-k", "k", type=click.IntRange(min=1), default=9, show_default=True, help="How many patches for each.")
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    help="How many channels, unless they are named.",
+)
+@click.option("--diverse", is_flag=True, help="Take patches that differ from one another.")
+@click.option("--plain", is_flag=True, help="Leave out what excited the unit, below each patch.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("patches.png"),
+    show_default=True,
+    help="Picture or folder.",
+)
 @network_options
 def patches(
     model: str,

@@ -27,16 +27,43 @@ SHOWN: Final = 10
 @click.argument("model")
 @click.argument("folder", metavar="FOLDER")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="RUN", help="Folder of the scan.")
-@click.option("-l", "--layer", "layers", multiple=True, help="Several times.  [default: last convolutional stage]")
-@click.option("--maps", multiple=True, metavar="LAYER", help="Layer whose whole maps are kept. Several times.")
-@click.option("--neuron", "neurons", multiple=True, metavar="LAYER:CHANNEL[:ROW,COLUMN]", help="Several times.")
-@click.option("--labels-from", metavar="folders|FILE", help="Photos' folders, or a file of name,label or of labels.")
-@click.option("--keep", type=click.IntRange(min=1), default=64, show_default=True, help="Images of each channel.")
-@click.option("--shard", type=click.IntRange(min=1), default=256, show_default=True, help="Images in a file.")
-@click.option("--size", type=NUMBERS, help="At which the network sees them: 224 or 224x320.  [default: its own]")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images at once.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: this one alone]")
-@click.option("--engine", default="local", show_default=True, help="Where to compute: local, ray, or a plugin's.")
+@click.option(
+    "-l",
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="LAYER",
+    help="What is kept of each image; several times.  [default: last convolutional stage]",
+)
+@click.option("--maps", multiple=True, metavar="LAYER", help="Layer whose whole maps are kept; several times.")
+@click.option(
+    "--neuron",
+    "neurons",
+    multiple=True,
+    metavar="LAYER:CHANNEL[:ROW,COLUMN]",
+    help="Unit whose values are kept; several times.",
+)
+@click.option(
+    "--labels-from", metavar="folders|FILE", help="Classes: the photos' folders, or a file of name,label or of labels."
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="How many images are remembered for each channel.",
+)
+@click.option(
+    "--shard", type=click.IntRange(min=1), default=256, show_default=True, help="How many images make a file."
+)
+@click.option(
+    "--size", type=NUMBERS, help="Height and width at which MODEL sees them: 224 or 224x320.  [default: its own]"
+)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images at once: fewer need less memory.")
+@click.option("--workers", type=click.IntRange(min=1), help="How many processes.  [default: this one alone]")
+@click.option(
+    "--engine", default="local", show_default=True, metavar="NAME", help="Where to compute: local, ray, or a plugin's."
+)
 @click.option("--resume", is_flag=True, help="Go on with the scan that RUN holds.")
 @partial(network_options, size=("--input-size",))
 def scan(
@@ -56,10 +83,11 @@ def scan(
     resume: bool,
     **network: Any,
 ) -> None:
-    """Let all photos of FOLDER pass through MODEL, and keep what its layers make of each.
+    """Let all photos of FOLDER pass through MODEL, once for all.
 
-    FOLDER is a folder of photos, or a .npy file of pixels (images, height, width, channels). What cannot be read is
-    left out and listed. A scan that was stopped goes on with --resume, and ends with the same bytes.
+    What its layers make of each photo is kept in the folder --out. FOLDER is a folder of photos, or a .npy file of
+    pixels (images, height, width, channels). What cannot be read is left out and listed. A scan that was stopped goes
+    on with --resume, and ends with the same bytes.
     """
     from agnoscope.scan.run import Loader, scan_all
 

@@ -14,7 +14,7 @@ from agnoscope.errors import OptionError
 @click.command()
 @click.argument("model")
 @click.argument("image")
-@click.option("-t", "--target", metavar="CLASS", help="Class number or label: dream of it.")
+@click.option("-t", "--target", metavar="CLASS", help="Dream of this class, a number or label.")
 @click.option(
     "-l",
     "--layer",
@@ -23,14 +23,14 @@ from agnoscope.errors import OptionError
     metavar="LAYER[=WEIGHT]",
     help="Dream of what this layer sees; several times.  [default: one two thirds of the way through]",
 )
-@click.option("--channel", "unit", type=click.IntRange(min=0), help="Of --layer: only what this channel sees.")
-@click.option("--guide", metavar="IMAGE", help="Dream of what is seen in this image.")
+@click.option("--channel", "unit", type=click.IntRange(min=0), help="Dream only of what this channel of --layer sees.")
+@click.option("--guide", metavar="IMAGE", help="Dream of what the network sees in this image.")
 @click.option(
     "--zoom",
     "frames",
     type=click.IntRange(min=2),
     metavar="FRAMES",
-    help="Fly into the dream; --out FILE.gif or .webp.",
+    help="Fly into the dream; --out is a .gif or .webp.",
 )
 @making_options("deep-dream")
 def dream(
@@ -43,7 +43,7 @@ def dream(
     frames: int | None,
     **shared: Any,
 ) -> None:
-    """Let MODEL dream: IMAGE is changed so that what the network sees in it grows stronger.
+    """Let MODEL dream: whatever it sees in IMAGE grows stronger.
 
     IMAGE is a photo, or demo:NUMBER. Early layers dream of lines and textures, late ones of things.
 

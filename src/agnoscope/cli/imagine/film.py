@@ -15,6 +15,9 @@ from agnoscope.synthesis import animate, as_picture
 FRAMES: Final = 60
 """An animation shows about so many moments of a run."""
 
+SECONDS: Final = 0.1
+"""For which a frame stands."""
+
 SIDES: Final = (320, 640)
 """Up to the first one small animations are enlarged a whole number of times, to the second large ones are shrunk."""
 
@@ -51,7 +54,7 @@ class Film:
         Raises:
             FileError: it cannot be written.
         """
-        return animate([*self.frames, self._frame(sheet(images, bounds))], self.path)
+        return animate([*self.frames, self._frame(sheet(images, bounds))], self.path, seconds=SECONDS)
 
     def _frame(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.asarray(Image.fromarray(picture).resize(self._size, Image.Resampling.LANCZOS))
@@ -74,8 +77,13 @@ def sheet(images: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.uint8
 
 
 def _pictures(path: Path) -> list[Image.Image]:
+    """The pictures of an animation; equal ones that follow each other are written as one, which stands for longer."""
+    pictures: list[Image.Image] = []
     try:
         with Image.open(path) as stored:
-            return [frame.convert("RGB") for frame in ImageSequence.Iterator(stored)]
+            for frame in ImageSequence.Iterator(stored):
+                picture = frame.convert("RGB")  # only now the frame knows how long it stands
+                pictures += [picture] * max(1, round(frame.info.get("duration", 0) / (1000 * SECONDS)))
+        return pictures
     except (OSError, ValueError, SyntaxError) as error:
         raise FileError(f"The animation {str(path)!r} cannot be read, and so not be gone on with: {error}.") from error

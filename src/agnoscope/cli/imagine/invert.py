@@ -12,13 +12,20 @@ from agnoscope.cli.options import load_image
 @click.command()
 @click.argument("model")
 @click.argument("image")
-@click.option("-l", "--layer", "layers", multiple=True, help="See: agnoscope layers. Several times for a row of them.")
+@click.option(
+    "-l",
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="LAYER",
+    help="Several times for a row of them.  [default: one late in the network]",
+)
 @making_options("feature-inversion")
 def invert(model: str, image: str, layers: tuple[str, ...], **shared: Any) -> None:
     """Make a picture of what a layer of MODEL still knows of IMAGE.
 
-    The picture begins as noise and comes to give the layer what IMAGE gives it. Early layers know every detail; what
-    late ones have forgotten is left to chance.
+    IMAGE is a photo, or demo:NUMBER. The picture begins as noise and comes to give the layer what IMAGE gives it. Early
+    layers know every detail; what late ones have forgotten is left to chance.
 
     Ctrl-C keeps the best picture so far; the same command with --resume goes on.
     """

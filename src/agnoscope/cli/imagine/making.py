@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import current_thread, main_thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -229,15 +230,17 @@ def stop_between_steps() -> Iterator[Callable[[], int | None]]:
     came: list[int] = []
 
     def press(number: int, _: Any) -> None:
-        if came:  # whoever presses twice will not wait
+        # Whoever presses twice will not wait; but what ends processes may ask twice by itself.
+        if came and number == signal.SIGINT:
             raise KeyboardInterrupt
         came.append(number)
         # Not echo: what is being written right now cannot be written to. A terminal that is gone hears nothing.
         with suppress(OSError):
             os.write(2, b"\nStopping after this step; Ctrl-C once more stops at once.\n")
 
-    # What ignores a signal, as a job in the background does, goes on ignoring it.
-    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    # What ignores a signal, as a job in the background does, goes on ignoring it; only the main thread hears any.
+    numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, press) for number in heard}
     try:
         yield lambda: came[0] if came else None

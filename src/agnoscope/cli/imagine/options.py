@@ -59,18 +59,21 @@ def making_options(method: str) -> Decorator:
         method: its name, where the user does not say.
     """
     options: Sequence[Decorator] = (
-        click.option("-m", "--method", default=method, show_default=True, help="See: agnoscope methods."),
+        click.option(
+            "-m", "--method", default=method, show_default=True, metavar="NAME", help="See: agnoscope methods."
+        ),
         click.option(
             "--steps",
             type=click.IntRange(min=1),
-            help="How many steps, in each octave or scale where there are some; the option iterations.",
+            help="How many steps, in each octave or scale where there are some.  [default: the method's iterations]",
         ),
         click.option(
             "--size",
             type=NUMBERS,
-            help="Height and width of the picture, 224x320; one number for a square, or a photo's longer side.",
+            help="Height and width of the picture, 224x320; one number for a square, or for a photo's longer side.  "
+            "[default: the photo's or the network's]",
         ),
-        click.option("--seed", type=click.IntRange(min=0), help="Of noise and of random views."),
+        click.option("--seed", type=click.IntRange(min=0), help="Of noise and of random views.  [default: 0]"),
         click.option(
             "-O",
             "--option",
@@ -83,15 +86,28 @@ def making_options(method: str) -> Decorator:
             "-o",
             "--out",
             type=click.Path(path_type=Path),
-            help="File: a picture (.png .jpg .webp), the run as .gif, or the numbers as .npz; or an existing folder.",
+            help="A picture (.png .jpg .webp), the run (.gif) or the numbers (.npz); or an existing folder.  "
+            "[default: a .png here, named after what is shown]",
         ),
-        click.option("--draw", is_flag=True, help="Give a single picture titles, too, as several have."),
-        click.option("--animation", type=click.Path(path_type=Path), help="Show the run in a .gif or .webp as well."),
         click.option(
-            "--save-every", type=click.IntRange(min=1), metavar="N", help="Keep every N-th picture in a folder."
+            "--draw", is_flag=True, help="Show a single image, too, with titles and beside the photo it was made of."
         ),
-        click.option("--resume", is_flag=True, help="Go on with a run that was stopped or killed."),
-        click.option("--batch-size", type=click.IntRange(min=1), help="Images or views at once."),
+        click.option(
+            "--animation",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Show the run in a .gif or .webp as well.",
+        ),
+        click.option(
+            "--save-every",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Keep every N-th picture, in a folder beside --out.",
+        ),
+        click.option("--resume", is_flag=True, help="Go on where the same command was stopped or killed."),
+        click.option(
+            "--batch-size", type=click.IntRange(min=1), help="Images or views at once: fewer need less memory."
+        ),
         partial(network_options, size=("--input-size",)),
     )
 

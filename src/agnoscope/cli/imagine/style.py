@@ -15,7 +15,10 @@ from agnoscope.cli.options import load_image
 @click.argument("styles", nargs=-1, required=True, metavar="STYLE...")
 @making_options("style-transfer")
 def style(model: str, content: str, styles: tuple[str, ...], **shared: Any) -> None:
-    """Paint CONTENT in the style of one or several paintings or photos, as MODEL sees both.
+    """Paint CONTENT in the style of other pictures.
+
+    CONTENT and each STYLE are photos, or demo:NUMBER. More or less style: -O style_weight=10; shares of several styles:
+    -O blend=0.7,0.3; the colours of CONTENT: -O keep_colours=yes. VGG paints best.
 
     Ctrl-C keeps the best picture so far; the same command with --resume goes on.
     """

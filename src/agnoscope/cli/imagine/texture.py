@@ -14,9 +14,10 @@ from agnoscope.cli.options import load_image
 @click.argument("image")
 @making_options("texture")
 def texture(model: str, image: str, **shared: Any) -> None:
-    """Paint more of the texture of IMAGE: what MODEL's layers see in it everywhere, and not where they see it.
+    """Paint more of the texture of IMAGE, in any size.
 
-    Any --size will do, for example four times as much of a small photo.
+    IMAGE is a photo, or demo:NUMBER. What MODEL's layers see in it is met, and not where they see it. Copies that fit
+    together on all sides: -O tileable=yes. VGG paints best.
 
     Ctrl-C keeps the best picture so far; the same command with --resume goes on.
     """

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.option("-t", "--target", "classes", multiple=True, metavar="CLASS", help="Class number or label; several times.")
-@click.option("-l", "--layer", help="Layer, or an ending of its path. See: agnoscope layers.")
-@click.option("--channel", "units", type=click.IntRange(min=0), multiple=True, help="Of --layer; several times.")
+@click.option("-l", "--layer", metavar="LAYER", help="Layer, or an ending of its path. See: agnoscope layers.")
+@click.option(
+    "--channel", "units", type=click.IntRange(min=0), multiple=True, help="Channel of --layer; several times."
+)
 @click.option("--grid", type=click.IntRange(min=1), metavar="N", help="The first N channels of --layer.")
-@click.option("--at", type=NUMBERS, metavar="ROW,COLUMN", help="Of a channel, only the neuron at this place.")
+@click.option("--at", type=NUMBERS, metavar="ROW,COLUMN", help="Only the neuron of --channel at this place of its map.")
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
@@ -38,7 +40,7 @@ def visualize(
     photos: Path | None,
     **shared: Any,
 ) -> None:
-    """Make the picture that excites a part of MODEL the most.
+    """Imagine what excites a part of MODEL the most.
 
     The part is a class (-t dog), a channel of a layer (-l conv4 --channel 7), the first channels of it side by side
     (-l conv4 --grid 16), one neuron (-l conv4 --channel 7 --at 3,5), or a whole layer (-l conv4).
@@ -49,6 +51,7 @@ def visualize(
 
     targets = _targets(classes, layer, units, grid, at)
     what = [*classes, *([layer] if layer else []), *map(str, units), *([f"grid-{grid}"] if grid else [])]
+    what += ["at", *map(str, at)] if at else []
     if photos is None:
         make(model, (targets,), file_name("-".join(what)), **shared)
         return

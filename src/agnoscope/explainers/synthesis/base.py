@@ -19,6 +19,7 @@ from agnoscope.batches import comfortable_batch
 from agnoscope.errors import OptionError
 from agnoscope.explainers.options import whole
 from agnoscope.model import Model
+from agnoscope.optimisation.regularisers import Correction, Penalty
 from agnoscope.optimisation.run import Run, State
 from agnoscope.optimisation.stage import Stage
 from agnoscope.runs import fingerprint
@@ -94,8 +95,9 @@ class Synthesizer(ABC):
             *asked: what `plan` takes after the network.
             callback: called after every step with an `agnoscope.optimisation.run.State`; what it returns is ignored.
                 Where it raises StopIteration, the run stops.
-            batch_size: how many images or views go through the network at once; by default as many as keep its largest
-                activation below 32 MiB. Halved where memory runs out.
+            batch_size: how many views of images go through the network at once, though never fewer than an image's own;
+                by default as many as keep its largest activation below 32 MiB. Halved where memory runs out, unless a
+                penalty such as `Diversity` needs all images at once.
             resume: a file that `State.run.save` wrote: the run goes on from there.
 
         Raises:
@@ -106,7 +108,7 @@ class Synthesizer(ABC):
             CapabilityError: the network has no gradients.
             ModelError: it cannot run at this size.
             NonFiniteError: its values are NaN or infinite from the first step on.
-            OutOfMemoryError: not even one image at a time fits.
+            OutOfMemoryError: not even one image at a time fits, or not all that are needed at once.
         """
         run = self.begin(model, *asked, batch_size=batch_size, resume=resume)
         try:
@@ -137,6 +139,7 @@ class Synthesizer(ABC):
         wrapped.require("gradient", self.name)
         whole("seed", self.seed, least=0)
         self._check_call(asked)
+        self._check_parts()
         plan = self.plan(wrapped, *asked)
         for stage in plan.stages:
             whole("iterations", stage.steps)
@@ -165,12 +168,19 @@ class Synthesizer(ABC):
                 f"{len(asked)} after the network."
             ) from None
 
+    def _check_parts(self) -> None:
+        for option, kind, such in (("penalties", Penalty, "L2()"), ("corrections", Correction, "Blur()")):
+            given = getattr(self, option, ())
+            if not isinstance(given, tuple | list) or not all(isinstance(each, kind) for each in given):
+                raise OptionError(f"{option}={given!r} must be a tuple of such as ag.{such}, or () for none.")
+
     def _identity(self, model: Model, plan: Plan) -> str:
         """A digest of all that the run depends on."""
         digest = hashlib.sha256(json.dumps([self.name, options_of(self)], default=repr).encode())
         digest.update(fingerprint(model).encode())
         for stage in plan.stages:
-            digest.update(repr((stage.canvas, stage.steps, stage.target.names)).encode())
+            asked = stage.target.names, _plain(stage.target.formula)
+            digest.update(repr((stage.canvas, stage.steps, asked)).encode())
         of_stages = [(s.target.arrays, s.parameterisation.constants(s.canvas)) for s in plan.stages]
         for array in (*plan.inputs, *(leaf for trees in of_stages for tree in trees for leaf in leaves(tree))):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -218,6 +228,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.generic):
         return value.item()
+    if callable(value):  # whose own words tell where it lies in memory
+        return getattr(value, "__qualname__", type(value).__qualname__)
     return value if isinstance(value, int | float | str | bool | None) else repr(value)
 
 

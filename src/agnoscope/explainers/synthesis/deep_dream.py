@@ -104,7 +104,8 @@ class DeepDream(Synthesizer):
             frames: how many.
             target: what to drive up.
             factor: by which a frame is larger than the one before, above 1.
-            callback: called after every step of every frame. A keyboard interrupt ends the flight within its frame.
+            callback: called after every step of every frame. Where it raises StopIteration, the flight ends within its
+                frame, which does not come; a keyboard interrupt ends it so, too, and goes on to the caller.
 
         Yields:
             uint8 pictures, shape (height, width, 3).
@@ -122,9 +123,12 @@ class DeepDream(Synthesizer):
             raise OptionError(f"A flight begins from one photo; {len(images)} were given.")
         for number in range(frames):
             run = replace(self, size=images.shape[1:3], seed=self.seed + number).begin(wrapped, images, target)
-            for state in run:
-                if callback is not None:
-                    callback(state)
+            try:
+                for state in run:
+                    if callback is not None:
+                        callback(state)
+            except StopIteration:
+                return
             made = run.result()
             yield as_picture(made.images[0], made.bounds)
             images = enlarged(made.images, factor)

@@ -28,6 +28,9 @@ from agnoscope.synthesis import Synthesis, as_picture
 from agnoscope.target import side_by_side
 from agnoscope.targets.features import Distance, features_of
 
+MISSED = 0.9
+"""An image whose features are farther from the photo's than this share of their length has next to nothing of them."""
+
 
 @final
 @dataclass(frozen=True)
@@ -106,7 +109,14 @@ class FeatureInversion(Synthesizer):
         """
         photos = np.broadcast_to(plan.inputs[0], made.images.shape)
         correlation = np.array([_correlation(*each) for each in zip(made.images, photos, strict=True)])
-        return replace(made, extras={"distance": -np.array(made.making.scores), "correlation": correlation})
+        distance = -np.array(made.making.scores)
+        missed = tuple(
+            f"The {target} are not met (distance {gap:.2f}): take more steps, another seed, or a layer before a ReLU."
+            for target, gap in zip(made.making.targets, distance, strict=True)
+            if made.making.finished and gap > MISSED
+        )
+        making = replace(made.making, warnings=(*made.making.warnings, *missed))
+        return replace(made, making=making, extras={"distance": distance, "correlation": correlation})
 
     def row(self, model: Any, image: ImageLike, layers: Sequence[str] | None = None, **call: Any) -> Synthesis:
         """What each of several layers still knows of a photo, one image for each layer; each by a run of its own.
@@ -123,7 +133,7 @@ class FeatureInversion(Synthesizer):
             One image per layer, under the layer's name.
 
         Raises:
-            OptionError: several photos are given.
+            OptionError: several photos are given, or no layer.
         """
         from agnoscope.api import wrap
 
@@ -132,6 +142,8 @@ class FeatureInversion(Synthesizer):
         if len(photos.images) > 1:
             raise OptionError(f"A row over the layers is about one photo; {len(photos.images)} were given.")
         chosen = tuple(layers) if layers is not None else spread_layers(wrapped, photos.images.shape[1:3])
+        if not chosen:
+            raise OptionError("layers is empty: name a layer, or leave it out for five of them.")
         made: list[Synthesis] = []
         try:
             for layer in chosen:
@@ -148,7 +160,8 @@ class FeatureInversion(Synthesizer):
         return replace(row, making=replace(row.making, finished=False, warnings=warnings))
 
     def _layers(self, model: Model, size: tuple[int, int]) -> tuple[str, ...]:
-        asked = (self.layer,) if isinstance(self.layer, str) else self.layer or (layer_at(model, size, LATE),)
+        given = self.layer or layer_at(model, size, LATE)
+        asked = given if isinstance(given, tuple | list) else (given,)
         return tuple(each if each in RESERVED else model.layer(each, size).name for each in asked)
 
 

@@ -46,7 +46,7 @@ USUAL: Final = {"linf": 8 / LEVELS, "l2": 2 / LEVELS}
 SMALL: Final = {"linf": 0.5 / LEVELS, "l2": 0.1}
 """Length of a small step."""
 
-PATIENCE: Final = 0.5
+PATIENCE: Final = 0.6
 """The share of the steps that stay small, since they find the smallest change where there is one."""
 
 
@@ -72,7 +72,7 @@ class Fooling(Synthesizer):
         bound: how large the change may be in that norm, as a share of the span between the pixels' bounds; None sets
             no bound. The "usual" one is 8/255 in "linf"; in "l2" it is the length of a change of each number by 2/255,
             which is 3 for 224 × 224 pixels in colour.
-        rate: size of every step, as a share of the span. By default steps are small for half of `iterations`,
+        rate: size of every step, as a share of the span. By default steps are small for three fifths of `iterations`,
             half a level, 0.5/255, in "linf" and 0.1 in "l2"; for images that these do not bring to the class, they are
             then twice the bound, and fall evenly to nothing.
         rounded: whether every picture is one of 8 bits per channel: then what the network answers holds for the saved

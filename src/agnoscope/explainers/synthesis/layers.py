@@ -67,7 +67,7 @@ def views_of(asked: Any, model: Model, layers: Sequence[str], size: tuple[int, i
 
 
 def fitting_views(model: Model, layers: Sequence[str], size: tuple[int, int]) -> Views:
-    """Random views, moved by up to a quarter of the distance between two places of a layer's map.
+    """Random views, shifted and scaled by up to a quarter of the distance between two places of a layer's map.
 
     The map of a photo that is not moved still holds for them.
 
@@ -80,7 +80,7 @@ def fitting_views(model: Model, layers: Sequence[str], size: tuple[int, int]) ->
     maps = [known[name] for name in layers if name in known and known[name].spatial]
     places = max([COARSEST, *((layer.grid or layer.shape)[0] for layer in maps)])
     reach = size[0] / places / 4
-    magnified = 2 * reach / size[0]
+    magnified = 2 * reach / max(size)
     return Views((Jitter(2 * int(reach)), Scale(1 - magnified, 1 + magnified)), border="mirror", sampling="linear")
 
 

@@ -1,9 +1,11 @@
 """Several targets for feature visualisation: a layer's first channels, and the way from one target to another."""
 
+from typing import Any
+
 import numpy as np
 
 from agnoscope.explainers.options import whole
-from agnoscope.target import Target
+from agnoscope.target import Target, as_target
 from agnoscope.targets.units import Channel
 
 
@@ -26,19 +28,21 @@ def channels(layer: str, count: int, *, start: int = 0) -> list[Target]:
     return [Channel(layer, channel) for channel in range(first, first + whole("count", count))]
 
 
-def interpolated(one: Target, other: Target, count: int = 5) -> list[Target]:
+def interpolated(one: Any, other: Any, count: int = 5) -> list[Target]:
     """Weighted sums of two targets in equal steps, for images that lead from the one to the other.
 
     The weights are those of Olah, Mordvintsev and Schubert (Distill 2017): from (1, 0) to (0, 1). Where one target's
     values are larger by far than the other's, scale it first: `interpolated(a, 0.1 * b)`.
 
     Args:
-        one: the first image is of this alone.
+        one: the first image is of this alone: a class number or label, or a `Target`.
         other: the last one of this.
         count: how many images.
 
     Raises:
         OptionError: the count is no whole number from 2 on.
+        TargetError: one of the two is no target.
     """
+    first, last = as_target(one), as_target(other)
     shares = np.linspace(0, 1, whole("count", count, least=2)).tolist()
-    return [(1 - share) * one + share * other for share in shares]
+    return [(1 - share) * first + share * last for share in shares]

@@ -12,6 +12,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.errors import OptionError
 from agnoscope.explainers.options import share
 from agnoscope.optimisation.canvas import Canvas
 from agnoscope.optimisation.parameterisations.base import Parameterisation, Tree
@@ -36,7 +37,7 @@ class Aligned(Parameterisation):
             common of two; else it is the same for all.
 
     Raises:
-        OptionError: the share is none.
+        OptionError: the share or the base is none.
     """
 
     name = "aligned"
@@ -47,6 +48,8 @@ class Aligned(Parameterisation):
 
     def __post_init__(self) -> None:
         share("share", self.share)
+        if not isinstance(self.base, Parameterisation):
+            raise OptionError(f"base={self.base!r} is no parameterisation: give one such as ag.Fourier().")
 
     def start(self, canvas: Canvas, generators: Sequence[np.random.Generator]) -> Tree:
         own = self.base.start(canvas, generators)

@@ -14,6 +14,7 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.explainers.options import positive
 from agnoscope.optimisation.canvas import Canvas
 from agnoscope.optimisation.parameterisations.base import Parameterisation, Tree
 from agnoscope.optimisation.parameterisations.colours import painted, unpainted
@@ -35,6 +36,9 @@ class Fourier(Parameterisation):
         deviation: of the noise in the spectrum to begin with.
         decay: amplitudes fall with frequency to the power -decay; 0 favours none, which is noise.
         decorrelated: whether the colours are; of images of three colours only.
+
+    Raises:
+        OptionError: an option is out of range.
     """
 
     name = "fourier"
@@ -42,6 +46,10 @@ class Fourier(Parameterisation):
     deviation: float = 0.01
     decay: float = 1.0
     decorrelated: bool = True
+
+    def __post_init__(self) -> None:
+        positive("deviation", self.deviation, or_zero=True)
+        positive("decay", self.decay, or_zero=True)
 
     def start(self, canvas: Canvas, generators: Sequence[np.random.Generator]) -> Tree:
         shape = (canvas.depth, *canvas.size)

@@ -7,6 +7,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from agnoscope.explainers.options import positive
 from agnoscope.optimisation.canvas import Canvas
 from agnoscope.optimisation.parameterisations.base import Parameterisation, Tree
 from agnoscope.patches import Array
@@ -20,12 +21,18 @@ class Pixels(Parameterisation):
     Attributes:
         deviation: of the noise around gray to begin with, as a share of the span between the bounds.
         uniform: whether that noise is uniform, between -`deviation` and `deviation`, rather than normal.
+
+    Raises:
+        OptionError: the deviation is below 0, or none.
     """
 
     name = "pixels"
 
     deviation: float = 0.01
     uniform: bool = False
+
+    def __post_init__(self) -> None:
+        positive("deviation", self.deviation, or_zero=True)
 
     def start(self, canvas: Canvas, generators: Sequence[np.random.Generator]) -> Tree:
         shape = (*canvas.size, canvas.depth)

@@ -1,93 +1,19 @@
-"""Backends and explainers with one mistake each, of the kind that people make, and the checks that find it.
+"""Backends with one mistake each."""
 
-The conformance kit must find every one of them, by the check made for it, and let it pass all checks that look at
-something else.
-"""
-
-import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agnoscope import Explainer, Model, wrap
+from agnoscope import Model
 from agnoscope.backends.reference import Network, Relu
-from agnoscope.explainers.base import StepExplainer, input_gradient
-from agnoscope.inputs import Input, Inputs
-from agnoscope.model import RESERVED, Outline
+from agnoscope.model import Outline
 from agnoscope.patches import Array, LinearPatch, Patch
-from agnoscope.target import Bound
-from agnoscope.testing import Backend
-
-
-class Sound(Model):
-    """The reference backend behind a second door, where each flaw below changes one thing."""
-
-    def __init__(self, network: Network, **options: Any) -> None:
-        self.network, self.inner = network, wrap(network, **options)
-        super().__init__(self.inner.spec)
-        self.backend, self.versions = "sound", self.inner.versions
-        self.xp, self.dtype = self.inner.xp, self.inner.dtype
-
-    def discover(self, size: tuple[int, int]) -> Outline:
-        return self.inner.discover(size)
-
-    def run(
-        self, images: Array, capture: Sequence[str], patch: Mapping[str, Patch] = MappingProxyType({})
-    ) -> dict[str, Array]:
-        return self.ruled(self.rule).run(images, capture, patch)
-
-    def ruled(self, rule: Any) -> Model:
-        """The reference model under a rule."""
-        return self.inner if rule is None else self.inner.with_relu(rule)
-
-    def value_and_grad(self, function: Callable[..., tuple[Array, Any]]) -> Callable[..., Any]:
-        def differentiated(*trees: Any) -> Any:
-            value, slopes = self.inner.value_and_grad(function)(*trees)
-            return value, self.slopes(slopes)
-
-        return differentiated
-
-    def slopes(self, found: dict[str, Any]) -> dict[str, Any]:
-        """The gradients of a pass, as they should be; for flaws to change."""
-        return found
-
-    def compile(self, program: Callable[..., dict[str, Array]], static: Any) -> Callable[..., dict[str, Any]]:
-        return self.inner.compile(lambda _, *rest: program(self, *rest), static)
-
-    def read_weights(self) -> Mapping[str, NDArray[Any]]:
-        return self.inner.read_weights()
-
-    def replace_weights(self, values: Mapping[str, NDArray[Any]]) -> Self:
-        view = copy.copy(self)
-        view.inner = self.inner.replace_weights(values)
-        return view
-
-
-class Shifted(Sound):
-    """A network of two inputs, the second of which is added to the output."""
-
-    inputs = Inputs({"images": Input(), "shift": Input()}, ("images", "shift"))
-
-    def discover(self, size: tuple[int, int]) -> Outline:
-        outline = super().discover(size)
-        if self.bound["shift"].shape != outline.scores:
-            raise ValueError("these cannot be added")
-        return outline
-
-    def run(
-        self, images: Array, capture: Sequence[str], patch: Mapping[str, Patch] = MappingProxyType({})
-    ) -> dict[str, Array]:
-        values, shift = super().run(images, capture, patch), self.shift(images)
-        return {name: value + shift if name in RESERVED else value for name, value in values.items()}
-
-    def shift(self, images: Array) -> Array:
-        """What is added for these images."""
-        return self.repeated(images)["shift"]
+from tests.flaws.sound import Shifted, Sound
 
 
 class ForgetsOrderOfChannels(Sound):
@@ -362,96 +288,3 @@ class KeepsFirstBinding(Shifted):
 
     def shift(self, images: Array) -> Array:
         return self.kept.setdefault("shift", super().shift(images)[:1])
-
-
-class Transposes(StepExplainer):
-    """Swaps rows and columns of its values."""
-
-    name, reduction = "transposes", "max-abs"
-
-    def step(self, model: Model, images: Array, target: Bound) -> dict[str, Array]:
-        found = input_gradient(model, images, target)
-        return found | {"values": model.xp.permute_dims(found["values"], (0, 2, 1, 3))}
-
-
-class NormalisesByBatch(StepExplainer):
-    """Divides by the largest value of all images."""
-
-    name, reduction = "normalises-by-batch", "max-abs"
-
-    def step(self, model: Model, images: Array, target: Bound) -> dict[str, Array]:
-        found = input_gradient(model, images, target)
-        return found | {"values": found["values"] / model.xp.max(model.xp.abs(found["values"]))}
-
-
-class Draws(StepExplainer):
-    """Draws random numbers without a seed."""
-
-    name, reduction = "draws", "max-abs"
-
-    def step(self, model: Model, images: Array, target: Bound) -> dict[str, Array]:
-        found = input_gradient(model, images, target)
-        noise = np.random.default_rng().normal(size=found["values"].shape).astype(np.float32)
-        return found | {"values": found["values"] * (1 + 1e-6 * noise)}
-
-
-class IsHeavy(StepExplainer):
-    """Lives in a module that imports a framework."""
-
-    name, reduction = "is-heavy", "max-abs"
-
-    def step(self, model: Model, images: Array, target: Bound) -> dict[str, Array]:
-        return input_gradient(model, images, target)
-
-
-for explainer in (Transposes, NormalisesByBatch, Draws, IsHeavy):
-    dataclass(frozen=True)(explainer)
-IsHeavy.__module__ = "heavy"
-
-
-def of(flaw: type[Sound], **more: Any) -> Backend:
-    """A backend under test that has this flaw."""
-    return Backend(flaw.__name__, flaw, **more)
-
-
-FLAWS: list[tuple[Backend | Explainer, str]] = [
-    (of(ForgetsOrderOfChannels), "check_output"),
-    (of(OverlooksHead), "check_head"),
-    (of(TellsNoHead), "check_head"),
-    (of(ListsLayersAsDefined), "check_layers"),
-    (of(CapturesWhatReluOverwrote), "check_activation check_explainers"),
-    (of(SwapsAxes), "check_activation check_gradient_at_layer check_explainers"),
-    (of(DifferentiatesPreparedImage), "check_gradient"),
-    (of(CountsDeepReluTwice), "check_finite_differences check_explainers"),
-    (of(NegatesGradientAtLayer), "check_gradient_at_layer check_explainers"),
-    (of(FlipsKernel), "check_convolution"),
-    (of(TakesColumnsForRows), "check_resampling"),
-    (of(ShowsKernelsItsOwnWay), "check_kernels"),
-    (of(KeepsBatch), "check_patch"),
-    (of(IgnoresPatch), "check_patch check_gradient_at_layer check_state_restored check_kernels check_explainers"),
-    (of(ForgetsUpperEnd), "check_relu_rules"),
-    (of(IgnoresRule), "check_relu_rules check_relu_rule_without_relu check_explainers"),
-    (of(PassesWithoutRelu), "check_relu_rule_without_relu"),
-    (of(MixesImages), "check_batch_independence check_patch check_explainers"),
-    (of(WritesToInput), "check_input_untouched check_relu_rules check_parameters check_explainers"),
-    (of(NeedsWritableInput), "check_input_untouched"),
-    (of(LeavesHookBehind), "check_state_restored"),
-    (of(SwallowsErrors), "check_state_restored"),
-    (of(Wavers), "check_determinism"),
-    (of(SharesRule), "check_threads"),
-    (of(RaisesItsOwnErrors), "check_errors"),
-    (of(CountsFromOne), "check_explainers"),
-    (of(ChangesItsOwnWeights), "check_parameters"),
-    (of(GivesItsWeightsAway), "check_parameters"),
-    (of(NamesWeightsByItself), "check_parameters"),
-    (Backend("KeepsFirstBinding", Sound, build_shifted=KeepsFirstBinding), "check_inputs"),
-    (of(Sound, entry="heavy"), "check_light_import"),
-    (
-        of(Sound, fingerprint=lambda model, seen=[]: seen.append(0) or len(seen)),
-        "check_state_restored check_parameters",
-    ),
-    (Transposes(), "check_explainer_shape"),
-    (NormalisesByBatch(), "check_explainer_batch"),
-    (Draws(), "check_explainer_batch"),
-    (IsHeavy(), "check_explainer_imports_no_framework"),
-]
