@@ -8,9 +8,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 attr = pytest.importorskip("captum.attr", reason="captum, to compare with, is not installed")
 
-from torch import nn  # noqa: E402
+from torch import nn
 
-import agnoscope as ag  # noqa: E402
+import agnoscope as ag
 
 pytestmark = [
     pytest.mark.torch,

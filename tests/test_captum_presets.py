@@ -8,9 +8,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 attr = pytest.importorskip("captum.attr", reason="captum, to compare with, is not installed")
 
-import agnoscope as ag  # noqa: E402
-from agnoscope.presets import PRESETS  # noqa: E402
-from tests.test_captum import SIZE, TARGETS, X, agree, case, nchw, resnet  # noqa: E402, F401 the fixture among them
+import agnoscope as ag
+from agnoscope.presets import PRESETS
+from tests.test_captum import SIZE, TARGETS, X, agree, case, nchw, resnet  # noqa: F401 the fixture among them
 
 pytestmark = [
     pytest.mark.torch,

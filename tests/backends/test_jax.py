@@ -14,15 +14,15 @@ import pytest
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 pytest.importorskip("flax", reason="Flax is not installed")
 
-import jax.numpy as jnp  # noqa: E402
-from flax import nnx  # noqa: E402
-from jax import lax  # noqa: E402
-from jax.ad_checkpoint import checkpoint_name  # noqa: E402
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
-from agnoscope.backends import jax as backend  # noqa: E402
-from agnoscope.errors import CapabilityError, LayerError, ModelError  # noqa: E402
-from agnoscope.gradients import gradients  # noqa: E402
-from tests.backends.jax_builder import (  # noqa: E402
+from agnoscope.backends import jax as backend
+from agnoscope.errors import CapabilityError, LayerError, ModelError
+from agnoscope.gradients import gradients
+from tests.backends.jax_builder import (
     DENSE,
     KERNEL,
     PARAMS,

@@ -6,23 +6,11 @@ import pytest
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 pytest.importorskip("flax", reason="Flax is not installed")
 
-import jax.numpy as jnp  # noqa: E402
-from jax import lax  # noqa: E402
-from jax.ad_checkpoint import checkpoint_name  # noqa: E402
+import jax.numpy as jnp
+from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
-from tests.backends.jax_builder import (  # noqa: E402
-    DENSE,
-    KERNEL,
-    PARAMS,
-    SIZE,
-    X,
-    captured,
-    close,
-    conv,
-    explained,
-    plain,
-    slopes,
-)
+from tests.backends.jax_builder import DENSE, KERNEL, PARAMS, SIZE, X, captured, close, conv, explained, plain, slopes
 
 pytestmark = pytest.mark.jax
 

@@ -8,11 +8,11 @@ import pytest
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 pytest.importorskip("flax", reason="Flax is not installed")
 
-import jax.numpy as jnp  # noqa: E402
-from flax import linen  # noqa: E402
+import jax.numpy as jnp
+from flax import linen
 
-from agnoscope.backends.jax_layers import TAG  # noqa: E402
-from tests.backends.jax_builder import SIZE, Block, X, captured, close, explained, linen_net, slopes  # noqa: E402
+from agnoscope.backends.jax_layers import TAG
+from tests.backends.jax_builder import SIZE, Block, X, captured, close, explained, linen_net, slopes
 
 pytestmark = pytest.mark.jax
 

@@ -5,9 +5,9 @@ import pytest
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 pytest.importorskip("flax", reason="Flax is not installed")
 
-from flax import nnx  # noqa: E402
+from flax import nnx
 
-from tests.backends.jax_builder import NnxBlock, NnxNet, X, captured, close, explained, slopes  # noqa: E402
+from tests.backends.jax_builder import NnxBlock, NnxNet, X, captured, close, explained, slopes
 
 pytestmark = pytest.mark.jax
 

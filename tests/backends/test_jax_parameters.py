@@ -6,11 +6,11 @@ import pytest
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 pytest.importorskip("flax", reason="Flax is not installed")
 
-import jax.numpy as jnp  # noqa: E402
-from flax import linen, nnx  # noqa: E402
+import jax.numpy as jnp
+from flax import linen, nnx
 
-import agnoscope as ag  # noqa: E402
-from tests.backends.jax_builder import (  # noqa: E402
+import agnoscope as ag
+from tests.backends.jax_builder import (
     DENSE,
     KERNEL,
     PARAMS,

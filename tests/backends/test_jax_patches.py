@@ -6,11 +6,11 @@ import pytest
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 pytest.importorskip("flax", reason="Flax is not installed")
 
-import jax.numpy as jnp  # noqa: E402
-from jax.ad_checkpoint import checkpoint_name  # noqa: E402
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-from agnoscope.errors import CapabilityError  # noqa: E402
-from tests.backends.jax_builder import DENSE, KERNEL, PARAMS, X, close, conv, explained  # noqa: E402
+from agnoscope.errors import CapabilityError
+from tests.backends.jax_builder import DENSE, KERNEL, PARAMS, X, close, conv, explained
 
 pytestmark = pytest.mark.jax
 

@@ -6,15 +6,15 @@ import pytest
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 pytest.importorskip("flax", reason="Flax is not installed")
 
-import jax.numpy as jnp  # noqa: E402
-from flax import linen  # noqa: E402
-from jax import lax  # noqa: E402
+import jax.numpy as jnp
+from flax import linen
+from jax import lax
 
-from agnoscope.backends.jax import wrap  # noqa: E402
-from agnoscope.backends.jaxpr import LONGEST_SCAN  # noqa: E402
-from agnoscope.errors import CapabilityError, OptionError  # noqa: E402
-from agnoscope.images import InputSpec  # noqa: E402
-from tests.backends.jax_builder import X, close, explained, linen_net, slopes  # noqa: E402
+from agnoscope.backends.jax import wrap
+from agnoscope.backends.jaxpr import LONGEST_SCAN
+from agnoscope.errors import CapabilityError, OptionError
+from agnoscope.images import InputSpec
+from tests.backends.jax_builder import X, close, explained, linen_net, slopes
 
 pytestmark = pytest.mark.jax
 

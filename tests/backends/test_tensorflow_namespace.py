@@ -8,7 +8,7 @@ import pytest
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 
-from agnoscope.backends.tensorflow_namespace import xp  # noqa: E402
+from agnoscope.backends.tensorflow_namespace import xp
 
 pytestmark = pytest.mark.tensorflow
 

@@ -11,10 +11,10 @@ keras = pytest.importorskip("keras", reason="Keras is not installed")
 if keras.backend.backend() != "tensorflow":
     pytest.skip("Keras does not run on TensorFlow", allow_module_level=True)
 
-from agnoscope.backends.tensorflow import wrap  # noqa: E402
-from agnoscope.errors import CapabilityError, ModelError  # noqa: E402
-from agnoscope.gradients import gradients  # noqa: E402
-from agnoscope.images import InputSpec  # noqa: E402
+from agnoscope.backends.tensorflow import wrap
+from agnoscope.errors import CapabilityError, ModelError
+from agnoscope.gradients import gradients
+from agnoscope.images import InputSpec
 
 layers = keras.layers
 pytestmark = pytest.mark.tensorflow

@@ -8,7 +8,7 @@ keras = pytest.importorskip("keras", reason="Keras is not installed")
 if keras.backend.backend() != "tensorflow":
     pytest.skip("Keras does not run on TensorFlow", allow_module_level=True)
 
-import agnoscope as ag  # noqa: E402
+import agnoscope as ag
 
 layers = keras.layers
 pytestmark = pytest.mark.tensorflow

@@ -12,11 +12,11 @@ keras = pytest.importorskip("keras", reason="Keras is not installed")
 if keras.backend.backend() != "tensorflow":
     pytest.skip("Keras does not run on TensorFlow", allow_module_level=True)
 
-from agnoscope.backends import tensorflow_relu  # noqa: E402
-from agnoscope.backends.tensorflow import wrap  # noqa: E402
-from agnoscope.errors import CapabilityError  # noqa: E402
-from agnoscope.gradients import gradients  # noqa: E402
-from agnoscope.images import InputSpec  # noqa: E402
+from agnoscope.backends import tensorflow_relu
+from agnoscope.backends.tensorflow import wrap
+from agnoscope.errors import CapabilityError
+from agnoscope.gradients import gradients
+from agnoscope.images import InputSpec
 
 layers, ops = keras.layers, keras.ops
 pytestmark = pytest.mark.tensorflow

@@ -5,13 +5,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from torch import nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+from torch import nn
+from torch.nn import functional as F
 
-import agnoscope as ag  # noqa: E402
-from agnoscope.arrays import affine_samples  # noqa: E402
-from agnoscope.testing import images  # noqa: E402
-from tests.backends.torch_builder import capture, slope  # noqa: E402
+import agnoscope as ag
+from agnoscope.arrays import affine_samples
+from agnoscope.testing import images
+from tests.backends.torch_builder import capture, slope
 
 pytestmark = pytest.mark.torch
 

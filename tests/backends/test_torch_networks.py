@@ -8,12 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from torch import nn  # noqa: E402
-from torch.utils.checkpoint import checkpoint  # noqa: E402
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-import agnoscope as ag  # noqa: E402
-from agnoscope.testing import images  # noqa: E402
-from tests.backends.torch_builder import capture, slope  # noqa: E402
+import agnoscope as ag
+from agnoscope.testing import images
+from tests.backends.torch_builder import capture, slope
 
 pytestmark = pytest.mark.torch
 

@@ -9,13 +9,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from torch import nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+from torch import nn
+from torch.nn import functional as F
 
-import agnoscope as ag  # noqa: E402
-from agnoscope.backends.reference import Conv, Dense, GlobalAverage, Network, Relu  # noqa: E402
-from agnoscope.testing import images  # noqa: E402
-from tests.backends.torch_builder import as_module, capture  # noqa: E402
+import agnoscope as ag
+from agnoscope.backends.reference import Conv, Dense, GlobalAverage, Network, Relu
+from agnoscope.testing import images
+from tests.backends.torch_builder import as_module, capture
 
 pytestmark = pytest.mark.torch
 

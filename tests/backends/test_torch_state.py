@@ -11,11 +11,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from torch import nn  # noqa: E402
+from torch import nn
 
-import agnoscope as ag  # noqa: E402
-from agnoscope.testing import images  # noqa: E402
-from tests.backends.torch_builder import capture, restless_threads, slope, state_of  # noqa: E402
+import agnoscope as ag
+from agnoscope.testing import images
+from tests.backends.torch_builder import capture, restless_threads, slope, state_of
 
 pytestmark = pytest.mark.torch
 

@@ -11,13 +11,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from torch import nn  # noqa: E402
-from torch.nn.utils import parametrizations, prune  # noqa: E402
-from torch.nn.utils import weight_norm as old_weight_norm  # noqa: E402
+from torch import nn
+from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import weight_norm as old_weight_norm
 
-import agnoscope as ag  # noqa: E402
-from agnoscope.testing import deep_network, images  # noqa: E402
-from tests.backends.torch_builder import as_module, capture, restless_threads, slope, state_of  # noqa: E402
+import agnoscope as ag
+from agnoscope.testing import deep_network, images
+from tests.backends.torch_builder import as_module, capture, restless_threads, slope, state_of
 
 pytestmark = pytest.mark.torch
 

@@ -10,13 +10,9 @@ import agnoscope as ag
 from agnoscope.fast_style.network import Form, doubled, in_blocks, mirrored, normalised
 from agnoscope.fast_style.style_network import paint_program
 from tests.explainers.synthesis.frameworks import demo
+from tests.frameworks import FRAMEWORKS
 
 FORM = Form(width=4, blocks=2, styles=2)
-BACKENDS = [
-    pytest.param("torch", marks=pytest.mark.torch),
-    pytest.param("jax", marks=pytest.mark.jax),
-    pytest.param("tensorflow", marks=pytest.mark.tensorflow),
-]
 
 
 def photos(*size: int, seed: int = 0) -> NDArray[np.float32]:
@@ -32,7 +28,7 @@ def painted(model: ag.Model, form: Form, given: object, mix: list[list[float]], 
     return model.compile(paint_program, form)(given, np.array(mix), images)["images"]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", FRAMEWORKS)
 def test_frameworks_paint_what_numpy_paints(backend: str) -> None:
     pytest.importorskip({"torch": "torch", "jax": "flax", "tensorflow": "keras"}[backend])
     asked = (FORM, parameters(), [[1.0, 0.0], [0.3, 0.7]], photos(37, 50))
@@ -42,7 +38,7 @@ def test_frameworks_paint_what_numpy_paints(backend: str) -> None:
     np.testing.assert_allclose(other, one, atol=1e-5)
 
 
-@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
+@pytest.mark.parametrize("backend", ["reference", *FRAMEWORKS])
 @pytest.mark.parametrize("side", [5, 9])
 def test_a_convolution_in_blocks_is_the_same_convolution(backend: str, side: int) -> None:
     random, model = np.random.default_rng(side), demo(backend)

@@ -14,7 +14,7 @@ from agnoscope.errors import FileError, ImageError, NonFiniteError, OptionError
 from agnoscope.fast_style.style_network import StyleNetwork
 from agnoscope.fast_style.training import FastStyle
 from tests.explainers.synthesis.frameworks import demo
-from tests.fast_style.test_network import BACKENDS
+from tests.frameworks import FRAMEWORKS
 
 SCENES = [scene.image for scene in make_scenes(4, seed=6)]
 PHOTO = np.random.default_rng(0).integers(0, 256, (33, 46, 3), dtype=np.uint8)
@@ -36,7 +36,7 @@ def test_what_is_loaded_is_what_was_saved(trained: StyleNetwork, tmp_path: Path)
     assert other.making.backend == "reference"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", FRAMEWORKS)
 def test_any_framework_paints_the_same(trained: StyleNetwork, backend: str) -> None:
     found = trained(PHOTO, 1, engine=backend)
     assert found.making.backend == backend

@@ -19,7 +19,7 @@ from agnoscope.fast_style.training import FastStyle
 from agnoscope.images import InputSpec
 from agnoscope.optimisation.parameterisations.pixels import Pixels
 from tests.explainers.synthesis.frameworks import OTHERS, demo, layer
-from tests.test_parity import apart, network, x64
+from tests.networks.wrapped import apart, network, x64
 
 TINY = FastStyle(iterations=6, width=2, blocks=1, batch_size=2, total_variation=0.0)
 SCENES = [scene.image for scene in make_scenes(7, seed=5)]

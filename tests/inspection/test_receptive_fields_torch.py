@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-from torch import Tensor, nn  # noqa: E402
+from torch import Tensor, nn
 
-import agnoscope as ag  # noqa: E402
-from agnoscope.inspection.receptive_fields import receptive_fields  # noqa: E402
-from tests.inspection.chains import Step, spans  # noqa: E402
-from tests.networks.vit import GRID, LEADING, PATCH, SIZE  # noqa: E402
-from tests.networks.vit_torch import vit  # noqa: E402
+import agnoscope as ag
+from agnoscope.inspection.receptive_fields import receptive_fields
+from tests.inspection.chains import Step, spans
+from tests.networks.vit import GRID, LEADING, PATCH, SIZE
+from tests.networks.vit_torch import vit
 
 pytestmark = pytest.mark.torch
 

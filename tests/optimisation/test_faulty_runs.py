@@ -19,9 +19,7 @@ from agnoscope.optimisation.parameterisations.base import Tree
 from agnoscope.optimisation.parameterisations.pixels import Pixels
 from agnoscope.trees import mapped
 from tests.explainers.synthesis.frameworks import demo
-
-FRAMEWORKS = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("torch", "jax", "tensorflow")]
-
+from tests.frameworks import FRAMEWORKS
 
 # -- dead units --------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from agnoscope.optimisation.parameterisations.pixels import Pixels
 from agnoscope.optimisation.regularisers import L1, L2, Diversity, Penalty, PNorm, Spectrum, TotalVariation
 from agnoscope.targets.features import features_of, gram_matrix
 from tests.explainers.synthesis.frameworks import demo, demo64
+from tests.frameworks import FRAMEWORKS
 
 CANVAS = Canvas((6, 8), 3, (-2.0, 6.0), "float64")
 ALL = [
@@ -29,7 +30,6 @@ ALL = [
     Spectrum(),
     Spectrum(power=1.0),
 ]
-FRAMEWORKS = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("torch", "jax", "tensorflow")]
 
 
 def measured(penalty: Penalty, images: NDArray[Any], canvas: Canvas = CANVAS, **values: Any) -> NDArray[Any]:

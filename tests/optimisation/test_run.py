@@ -24,9 +24,8 @@ from agnoscope.optimisation.transformations import Jitter, Views
 from agnoscope.target import side_by_side
 from agnoscope.trees import leaves
 from tests.explainers.synthesis.frameworks import demo
+from tests.frameworks import FRAMEWORKS
 from tests.optimisation.runs import KINDS, WEIGHTS, deep, linear, run_of, two_stages
-
-FRAMEWORKS = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("torch", "jax", "tensorflow")]
 
 # -- the truth ---------------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from agnoscope.optimisation.transformations import (
     shift,
 )
 from tests.explainers.synthesis.frameworks import OTHERS, demo64
-from tests.test_parity import network, x64
+from tests.networks.wrapped import network, x64
 
 CANVAS = Canvas((10, 14), 3, (-2.0, 6.0), "float64")
 SQUARE = Canvas((9, 9), 3, (-2.0, 6.0), "float64")

@@ -6,13 +6,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 attr = pytest.importorskip("captum.attr", reason="captum, to compare with, is not installed")
 
-from torch import nn  # noqa: E402
+from torch import nn
 
-from agnoscope.explainers.cams.ablation_cam import AblationCAM  # noqa: E402
-from agnoscope.explainers.cams.channel_mean import ChannelMean  # noqa: E402
-from agnoscope.explainers.cams.fullgrad import FullGrad  # noqa: E402
-from agnoscope.explainers.cams.hires_cam import HiResCAM  # noqa: E402
-from tests.test_captum import TARGETS, X, agree, case, nchw  # noqa: E402, F401
+from agnoscope.explainers.cams.ablation_cam import AblationCAM
+from agnoscope.explainers.cams.channel_mean import ChannelMean
+from agnoscope.explainers.cams.fullgrad import FullGrad
+from agnoscope.explainers.cams.hires_cam import HiResCAM
+from tests.test_captum import TARGETS, X, agree, case, nchw  # noqa: F401
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::UserWarning:captum")]
 

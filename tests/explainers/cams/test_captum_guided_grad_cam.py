@@ -9,9 +9,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 attr = pytest.importorskip("captum.attr", reason="captum, to compare with, is not installed")
 
-from agnoscope.arrays import resize  # noqa: E402
-from agnoscope.explainers.cams.guided_grad_cam import GuidedGradCAM  # noqa: E402
-from tests.test_captum import NETWORKS, SIZE, TARGETS, X, agree, case, nchw  # noqa: E402, F401
+from agnoscope.arrays import resize
+from agnoscope.explainers.cams.guided_grad_cam import GuidedGradCAM
+from tests.test_captum import NETWORKS, SIZE, TARGETS, X, agree, case, nchw  # noqa: F401
 
 pytestmark = [
     pytest.mark.torch,

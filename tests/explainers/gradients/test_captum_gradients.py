@@ -8,15 +8,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 attr = pytest.importorskip("captum.attr", reason="captum, to compare with, is not installed")
 
-from torch import nn  # noqa: E402
+from torch import nn
 
-import agnoscope as ag  # noqa: E402
-from agnoscope.explainers.gradients.deep_lift import DeepLift  # noqa: E402
-from agnoscope.explainers.gradients.expected_gradients import ExpectedGradients  # noqa: E402
-from agnoscope.explainers.gradients.input_x_gradient import InputXGradient  # noqa: E402
-from agnoscope.explainers.gradients.integrated_gradients import IntegratedGradients  # noqa: E402
-from agnoscope.explainers.gradients.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad  # noqa: E402
-from tests.test_captum import TARGETS, X, agree, case, nchw, resnet  # noqa: E402, F401 the fixture among them
+import agnoscope as ag
+from agnoscope.explainers.gradients.deep_lift import DeepLift
+from agnoscope.explainers.gradients.expected_gradients import ExpectedGradients
+from agnoscope.explainers.gradients.input_x_gradient import InputXGradient
+from agnoscope.explainers.gradients.integrated_gradients import IntegratedGradients
+from agnoscope.explainers.gradients.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
+from tests.test_captum import TARGETS, X, agree, case, nchw, resnet  # noqa: F401 the fixture among them
 
 pytestmark = [
     pytest.mark.torch,

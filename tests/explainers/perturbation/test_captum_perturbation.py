@@ -8,10 +8,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 attr = pytest.importorskip("captum.attr", reason="captum, to compare with, is not installed")
 
-from torch import nn  # noqa: E402
+from torch import nn
 
-from agnoscope.explainers.perturbation.feature_ablation import FeatureAblation  # noqa: E402
-from agnoscope.explainers.perturbation.kernel_shap import KernelSHAP  # noqa: E402
+from agnoscope.explainers.perturbation.feature_ablation import FeatureAblation
+from agnoscope.explainers.perturbation.kernel_shap import KernelSHAP
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::UserWarning:captum")]
 

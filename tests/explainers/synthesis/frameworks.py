@@ -16,7 +16,7 @@ from agnoscope.demo.architecture import CLASS_NAMES, INPUT_SIZE, MEAN, STD, load
 from agnoscope.demo.models import BUILDERS, load
 from agnoscope.explainers.synthesis.base import Synthesizer
 from agnoscope.synthesis import Synthesis
-from tests.test_parity import apart, network, x64
+from tests.networks.wrapped import apart, network, x64
 
 STEPS = 10
 OTHERS = [

@@ -20,7 +20,7 @@ from agnoscope.targets.features import features_of
 from tests.explainers.synthesis.frameworks import OTHERS, STEPS, assert_frameworks_agree, demo, layer
 from tests.explainers.synthesis.test_photos import photo
 from tests.networks import MOBILENET_V2
-from tests.test_parity import network
+from tests.networks.wrapped import network
 
 PLAIN = FeatureInversion(iterations=100, parameterisation=Pixels(), views=None, optimiser=Adam(0.02), penalties=())
 """Steps on pixels, and nothing else wanted of the image."""

@@ -16,7 +16,7 @@ from agnoscope.optimisation.parameterisations.pixels import Pixels
 from agnoscope.optimisation.transformations import Views, looked_at
 from agnoscope.targets.features import Activity, Direction
 from tests.explainers.synthesis.frameworks import OTHERS, STEPS, assert_frameworks_agree, demo, layer
-from tests.test_parity import network
+from tests.networks.wrapped import network
 
 ANIMALS_AND_THINGS = (10, 89, 130, 259, 291, 340, 404, 806, 950, 985)
 """Ostrich, macaw, spoonbill, Samoyed, jaguar, sorrel, aircraft carrier, soccer ball, strawberry, rapeseed."""

@@ -12,7 +12,7 @@ from agnoscope.explainers.synthesis.colours import coloured_noise, palette, reco
 from agnoscope.explainers.synthesis.receptive_fields import receptive_fields
 from agnoscope.explainers.synthesis.style import Style, content_layer, cut, style_layers, weights_of
 from tests.explainers.synthesis.frameworks import demo
-from tests.test_parity import network
+from tests.networks.wrapped import network
 
 RANDOM = np.random.default_rng(0)
 

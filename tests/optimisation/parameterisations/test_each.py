@@ -17,6 +17,7 @@ from agnoscope.optimisation.parameterisations.pixels import Pixels
 from agnoscope.optimisation.parameterisations.pyramid import Pyramid
 from agnoscope.trees import mapped
 from tests.explainers.synthesis.frameworks import demo
+from tests.frameworks import FRAMEWORKS
 from tests.optimisation.parameterisations.programs import (
     CANVASES,
     EACH,
@@ -32,11 +33,6 @@ from tests.optimisation.parameterisations.programs import (
     taken,
 )
 
-FRAMEWORKS = [
-    pytest.param("torch", marks=pytest.mark.torch),
-    pytest.param("jax", marks=pytest.mark.jax),
-    pytest.param("tensorflow", marks=pytest.mark.tensorflow),
-]
 PACKAGES = {"torch": "torch", "jax": "flax", "tensorflow": "keras"}
 INVERTIBLE = [
     (each, name) for each, name in zip(EACH, NAMES, strict=True) if each.name in ("pixels", "fourier", "pyramid")

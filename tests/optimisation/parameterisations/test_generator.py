@@ -16,13 +16,9 @@ from agnoscope.optimisation.canvas import Canvas
 from agnoscope.optimisation.optimisers import Ascent
 from agnoscope.optimisation.parameterisations.generator import Generator
 from tests.explainers.synthesis.frameworks import demo
+from tests.frameworks import FRAMEWORKS
 from tests.optimisation.parameterisations.programs import generators, gradient, images, moved, painter
 
-BACKENDS = [
-    pytest.param("torch", marks=pytest.mark.torch),
-    pytest.param("jax", marks=pytest.mark.jax),
-    pytest.param("tensorflow", marks=pytest.mark.tensorflow),
-]
 PACKAGES = {"torch": "torch", "jax": "flax", "tensorflow": "keras"}
 
 
@@ -114,7 +110,7 @@ def test_a_generator_of_another_framework_is_refused() -> None:
         FeatureVisualization(iterations=1, parameterisation=painter())(demo("torch"), "ball")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", FRAMEWORKS)
 def test_the_demo_generator_paints_the_same_everywhere(backend: str) -> None:
     made, canvas = prior(backend), Canvas((96, 96))
     parameters = made.start(canvas, generators(2))
@@ -123,7 +119,7 @@ def test_the_demo_generator_paints_the_same_everywhere(backend: str) -> None:
     np.testing.assert_allclose(found, painted(parameters["code"]), atol=1e-5)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", FRAMEWORKS)
 def test_classes_drawn_by_a_generator_are_answered_with_certainty(backend: str) -> None:
     steps = Ascent(0.02, momentum=0.9)
     method = FeatureVisualization(iterations=150, parameterisation=prior(backend), views=None, optimiser=steps)
