@@ -282,7 +282,7 @@ def broken(folder: Path, kind: str) -> Path:
     ("kind", "message"),
     [
         ("missing png", r"There is no image file '.*missing\.png'"),
-        ("folder png", "cannot be read as an image"),
+        ("folder png", r"is a folder: give one of its photos"),
         ("text png", r"is not an image that can be read \(PNG, JPEG"),
         ("portable ppm", r"is not an image that can be read \(PNG, JPEG"),
         ("cut png", "cannot be read as an image; it may be damaged"),

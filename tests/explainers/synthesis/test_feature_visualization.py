@@ -65,7 +65,7 @@ def test_parts_of_a_layer_are_driven_up(target: ag.Target) -> None:
 @pytest.mark.torch
 def test_ten_classes_of_a_real_network_are_certain_under_fresh_views_too() -> None:
     model = network("torch", "mobilenet_v2", "float32")
-    made = FeatureVisualization(iterations=32)(model, list(ANIMALS_AND_THINGS))
+    made = FeatureVisualization(iterations=64)(model, list(ANIMALS_AND_THINGS))
     assert made.images.shape == (10, 224, 224, 3)
     canvas = Canvas.of(model, (224, 224))
     places = Views(count=4).places(np.random.default_rng(99), canvas, canvas.size)
