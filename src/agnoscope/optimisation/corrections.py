@@ -104,7 +104,14 @@ class _ZeroLeast(Correction):
 @final
 @dataclass(frozen=True)
 class ZeroSmallPixels(_ZeroLeast):
-    """Gray for the pixels that are near it already, by the norm over their channels; see `percentile`."""
+    """Gray for the pixels that are near it already, by the norm over their channels.
+
+    Attributes:
+        percentile: of an image's pixels that lie below; above 0, below 100.
+
+    Raises:
+        OptionError: it is none.
+    """
 
     def importance(self, distance: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
         found: NDArray[Any] = np.linalg.norm(distance, axis=-1)
@@ -114,7 +121,14 @@ class ZeroSmallPixels(_ZeroLeast):
 @final
 @dataclass(frozen=True)
 class ZeroSmallGradients(_ZeroLeast):
-    """Gray for the pixels that the objective would miss the least, by their distance from gray times its gradient."""
+    """Gray for the pixels that the objective would miss the least, by their distance from gray times its gradient.
+
+    Attributes:
+        percentile: of an image's pixels that lie below; above 0, below 100.
+
+    Raises:
+        OptionError: it is none.
+    """
 
     def importance(self, distance: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:
         found: NDArray[Any] = np.abs((distance * gradient).sum(axis=-1))

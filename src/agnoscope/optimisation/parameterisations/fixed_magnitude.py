@@ -17,6 +17,7 @@ from agnoscope.images import ImageLike, InputSpec, load
 from agnoscope.optimisation.canvas import Canvas
 from agnoscope.optimisation.parameterisations.base import Parameterisation, Tree
 from agnoscope.optimisation.parameterisations.colours import painted, unpainted
+from agnoscope.optimisation.parameterisations.fourier import sineless
 from agnoscope.patches import Array
 
 
@@ -108,8 +109,7 @@ def from_waves(xp: Any, size: tuple[int, int], cosines: Array, sines: Array) -> 
     if hasattr(xp, "fft"):
         columns = xp.fft.ifft(cosines + 1j * sines, axis=-2, norm="forward")
         # The real part of a sum over half the frequencies is half the sum over all of them.
-        alone = np.arange(size[1] // 2 + 1) % (size[1] / 2) == 0
-        share = xp.asarray(np.where(alone, 1.0, 0.5), dtype=cosines.dtype)
+        share = xp.asarray(np.where(sineless(size[1]), 1.0, 0.5), dtype=cosines.dtype)
         return xp.fft.irfft(columns * share, n=size[1], axis=-1, norm="forward")
     down, across = (xp.asarray(table, dtype=cosines.dtype) for table in _turns(size))
     # A complex product down the columns, and the real part of one along the rows.

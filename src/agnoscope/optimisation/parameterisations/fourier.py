@@ -83,11 +83,9 @@ def _sum_of_waves(xp: Any, coefficients: Array) -> Array:
     length = coefficients.shape[-1]
     half = length // 2 + 1
     cosines, sines = coefficients[..., :half], coefficients[..., half:]
-    # The mean, and the wave of two pixels where there is one, have no sine.
     none = xp.zeros_like(cosines[..., :1])
     sines = xp.concat([none, sines, none][: 3 - length % 2], axis=-1)
-    alone = np.arange(half) % (length / 2) == 0
-    norm = xp.asarray(np.sqrt(np.where(alone, length, length / 2)), dtype=coefficients.dtype)
+    norm = xp.asarray(np.sqrt(np.where(sineless(length), length, length / 2)), dtype=coefficients.dtype)
     return xp.fft.irfft((cosines - 1j * sines) * norm, n=length, axis=-1)
 
 
@@ -97,9 +95,14 @@ def basis(length: int) -> NDArray[np.float64]:
     place = np.arange(length)[:, None]
     waves = np.arange(length // 2 + 1)
     cosines = np.cos(2 * np.pi * place * waves / length) * np.sqrt(2 / length)
-    cosines[:, waves % (length / 2) == 0] /= np.sqrt(2)  # the mean, and the wave of two pixels
+    cosines[:, sineless(length)] /= np.sqrt(2)
     sines = np.sin(2 * np.pi * place * waves[1 : (length + 1) // 2] / length) * np.sqrt(2 / length)
     return np.concatenate([cosines, sines], axis=1)
+
+
+def sineless(length: int) -> NDArray[np.bool_]:
+    """Which waves along an axis have no sine, from frequency 0 on: the mean, and that of two pixels if there is one."""
+    return np.arange(length // 2 + 1) % (length / 2) == 0
 
 
 def waves(length: int) -> NDArray[np.float64]:
